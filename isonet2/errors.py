@@ -1,0 +1,25 @@
+"""What can go wrong, and the exit code that says so."""
+
+
+class IsonetError(Exception):
+    """Any failure that has a sentence for the user; exit code 1."""
+
+    exit_code = 1
+
+
+class UserError(IsonetError):
+    """A mistake in a job file, an option or an input: place, value, cure, in one line; exit code 64 (EX_USAGE)."""
+
+    exit_code = 64
+
+
+class LaunchError(IsonetError):
+    """The ranks that run are not the ranks that were asked for; exit code 70."""
+
+    exit_code = 70
+
+
+class Interrupted(IsonetError):
+    """Stopped by a signal after everything was saved; the same command goes on from there; exit code 75 (EX_TEMPFAIL)."""
+
+    exit_code = 75

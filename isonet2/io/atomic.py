@@ -1,0 +1,53 @@
+"""A file is whole or absent."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from isonet2.errors import UserError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A neighbour of `path` to write to; it takes the name `path` when the block ends well, and is removed otherwise.
+
+    The neighbour is on the same file system, its name is unique to this process, its bytes are on disk before the
+    rename, and so is the rename before the next line runs. The suffix is kept: writers that look at it still work.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.stem}.{socket.gethostname()}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield part
+        _fsync(part)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    _fsync(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """The whole text under its name, or nothing."""
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def existing_file(path: Path, *, what: str) -> Path:
+    """`path` if it is a file that can be read; otherwise one line that says what is missing."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file ({what})")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{path}: cannot be read ({what})")
+    return path

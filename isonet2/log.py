@@ -1,0 +1,66 @@
+"""What a person reads while the program works: lines on stderr, a bar on a terminal, a line every 30 s in a log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+_LOGGER = logging.getLogger("isonet2")
+_FORMAT = logging.Formatter("%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S")
+EVERY_S = 30.0
+Item = TypeVar("Item")
+
+
+def info(message: str) -> None:
+    """One plain line, at most one per event that a user cares about."""
+    _LOGGER.info(message)
+
+
+def warn(message: str) -> None:
+    """One line about something that works but is probably not what the user meant."""
+    _LOGGER.warning(message)
+
+
+def start_logging(*, rank: int, file: Path | None = None) -> None:
+    """Rank 0 talks to stderr; every rank writes its own `file` if one is given. Calling it again replaces both."""
+    for handler in list(_LOGGER.handlers):
+        _LOGGER.removeHandler(handler)
+        handler.close()
+    _LOGGER.setLevel(logging.INFO)
+    _LOGGER.propagate = False
+    if rank == 0:
+        _add(logging.StreamHandler(sys.stderr))
+    else:
+        _LOGGER.addHandler(logging.NullHandler())
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _add(logging.FileHandler(file))
+
+
+def _add(handler: logging.Handler) -> None:
+    handler.setFormatter(_FORMAT)
+    _LOGGER.addHandler(handler)
+
+
+def progress(items: Iterable[Item], *, total: int, label: str, unit: str = "item", show: bool = True) -> Iterator[Item]:
+    """Yield `items`, showing how far it is: tqdm's bar on a terminal, one plain line every 30 s elsewhere.
+
+    `show` is false on ranks other than 0.
+    """
+    if show and sys.stderr.isatty():
+        from tqdm import tqdm
+
+        yield from tqdm(items, total=total, desc=label, unit=unit)
+        return
+    started = said = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        now = time.monotonic()
+        if show and now - said >= EVERY_S and done < total:
+            said = now
+            left_s = (now - started) / done * (total - done)
+            info(f"{label}: {done} of {total} {unit}s, {left_s:.0f} s left")
