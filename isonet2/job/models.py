@@ -1,4 +1,4 @@
-"""The job: what a user may ask for. YAML, command-line flags and the README's reference are all made from these classes.
+"""The job: what a user may ask for. YAML, command-line flags and the README's reference are made from these classes.
 
 Names are IsoNet2's; `option(...)` adds the unit, the other spellings and whether the command takes it by position.
 Nothing here opens a file: what can be judged without the data is judged here, the rest in the stages.
@@ -6,6 +6,7 @@ Nothing here opens a file: what can be judged without the data is judged here, t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -38,7 +39,7 @@ def option(
     **limits: Any,
 ) -> Any:
     """A field: its sentence for `--help` and the README, its unit, its other spellings, its limits (ge, gt, le, lt)."""
-    extra = {"unit": unit, "aliases": list(aliases), "positional": positional}
+    extra: dict[str, Any] = {"unit": unit, "aliases": list(aliases), "positional": positional}
     field: FieldInfo = Field(default=default, description=help, json_schema_extra=extra, **limits)
     return field
 
@@ -61,8 +62,8 @@ class Simulate(Section):
     count: int = option(1, "how many tomograms", ge=1)
     size: Sizes = option((96, 192, 192), "size of a tomogram: z, y, x", unit="voxels")
     pixel_size: float = option(10.0, "pixel size", unit="Å", gt=0)
-    tilt_min: float = option(-60.0, "first tilt", unit="°", ge=-90, le=90)
-    tilt_max: float = option(60.0, "last tilt", unit="°", ge=-90, le=90)
+    tilt_min: float = option(-60.0, "first tilt", unit="°", gt=-90, lt=90)
+    tilt_max: float = option(60.0, "last tilt; the range need not be symmetric", unit="°", gt=-90, lt=90)
     tilt_step: float = option(3.0, "tilt step", unit="°", gt=0)
     snr: float = option(0.2, "variance of the signal over variance of the noise in the full-dose 0° projection", gt=0)
     defocus: float | None = option(None, "underfocus; without it there is no CTF", unit="Å")
@@ -79,6 +80,8 @@ class Simulate(Section):
         _check_tilts(self)
         if min(self.size) < 16:
             raise ValueError(f"size {'×'.join(map(str, self.size))}: each side must be at least 16 voxels")
+        if self.particles + self.membranes + self.gold == 0:
+            raise ValueError("particles, membranes and gold are all 0: there is nothing to simulate")
         return self
 
 
@@ -90,7 +93,7 @@ class PrepareStar(Section):
     odd: str | None = option(None, "folder of odd half tomograms; paired with even by name", aliases=("o",))
     mask_folder: str | None = option(None, "folder of masks, one for each tomogram by name")
     coordinate_folder: str | None = option(None, "folder of coordinate files (x y z in pixels), by name")
-    pixel_size: float | Literal["auto"] = option(
+    pixel_size: Annotated[float, Field(gt=0)] | Literal["auto"] = option(
         "auto", "pixel size; auto: from the headers", unit="Å", aliases=("pixelsize",)
     )
     defocus: Numbers = option((0.0,), "defocus at 0° of all, or of each tomogram", unit="Å", aliases=("rlnDefocus",))
@@ -101,7 +104,7 @@ class PrepareStar(Section):
     tilt_max: float = option(60.0, "highest tilt", unit="°", ge=-90, le=90)
     tilt_step: float = option(3.0, "tilt step", unit="°", gt=0)
     create_average: bool = option(False, "average the halves (in float32) to full tomograms")
-    number_subtomos: int | Literal["auto"] = option(
+    number_subtomos: Annotated[int, Field(ge=1)] | Literal["auto"] = option(
         "auto", "cubes to cut from each tomogram; auto: 3000 over all of them", aliases=("numbersubtomos",)
     )
 
@@ -156,7 +159,7 @@ class Refine(Section):
     output_dir: str = option("isonet_maps", "folder for checkpoints, networks, metrics and previews",
                              aliases=("o", "outputdir"))  # fmt: skip
     method: Literal["isonet2-n2n"] = option("isonet2-n2n", "how it learns; isonet2-n2n needs two halves")
-    arch: Architecture = option("unet-medium", "network: unet-tiny, unet-small, unet-medium or unet-large")
+    arch: Architecture = option("unet-medium", "the network; a larger one learns more, and needs more time and memory")
     cube_size: int = option(96, "side of a training cube; a multiple of the network's divisor", unit="voxels", ge=8)
     epochs: int = option(50, "passes over all cubes", ge=1, aliases=("iterations",))
     batch_size: int | None = option(None, "cubes in one optimizer step over all ranks; by default 2 for each rank",
@@ -172,15 +175,17 @@ class Refine(Section):
     random_rot_weight: float = option(0.0, "share of cubes turned to a random angle instead of by 90°", ge=0, le=1)
     mask_loss: bool = option(False, "weigh the error by the mask, voxel by voxel")
     mixed_precision: bool = option(True, "half precision where the device is faster with it")
-    ema_decay: float = option(0.999, "how slowly the averaged network that predicts follows the trained one", ge=0, lt=1)
+    ema_decay: float = option(0.999, "how slowly the averaged network, which predicts, follows the trained one",
+                              ge=0, lt=1)  # fmt: skip
     save_interval: int = option(10, "epochs between saved networks and previews", ge=1)
     with_preview: bool = option(True, "predict the middle of one tomogram at each save_interval",
                                 aliases=("with_predict",))  # fmt: skip
     prev_tomo_idx: int = option(1, "the tomogram of the previews (rlnIndex)", ge=1)
     checkpoint_minutes: float = option(10.0, "also save a checkpoint after this time within an epoch", unit="min", gt=0)
     keep_checkpoints: int = option(2, "how many of the latest checkpoints stay", ge=1)
-    loader_workers: int = option(0, "loader processes for each rank; 0 reads between the steps", ge=0,
-                                 aliases=("ncpus",))  # fmt: skip
+    loader_workers: int | None = option(
+        None, "loader processes for each rank; by default 4 with a GPU, else 0: read between the steps", ge=0,
+        aliases=("ncpus",))  # fmt: skip
 
     @model_validator(mode="after")
     def _consistent(self) -> Refine:
@@ -210,6 +215,7 @@ class Predict(Section):
     apply_mw_x1: bool = option(True, "apply the missing wedge to each tile before the network, as in training")
     padding_factor: float = option(1.5, "side of a tile over the side of the part of it that is kept", gt=1, le=3)
     tile_batch: int = option(4, "tiles that go through the network together", ge=1)
+    mixed_precision: bool = option(True, "half precision where the device is faster with it")
     keep_halves: bool = option(False, "also write the prediction of each half")
     tomo_idx: str | None = option(None, "only these tomograms, as in 1,3,5-7")
 
@@ -258,6 +264,13 @@ class Job(Section):
         return self
 
     @property
+    def cubes(self) -> tuple[int, int]:
+        """Side of the training cubes and margin around them, in voxels: as refine and extract agree, or by default."""
+        extract, refine = self.extract or Extract(), self.refine or Refine()
+        cube_size = extract.cube_size or refine.cube_size
+        return cube_size, cube_size // 16 if extract.margin is None else extract.margin
+
+    @property
     def folder(self) -> Path:
         """The folder that relative paths start from: that of the job file, or the current one."""
         return self._folder
@@ -265,6 +278,19 @@ class Job(Section):
     def path(self, name: str | Path) -> Path:
         """`name`, relative to the job's folder if it is relative."""
         return self._folder / Path(name).expanduser()
+
+    def in_folder(self, folder: Path) -> Job:
+        """The same job with its relative paths starting at `folder`."""
+        job = self.model_copy()
+        job._folder = folder
+        return job
+
+    @classmethod
+    def from_yaml(cls, path: Path | str, overrides: Sequence[str] = ()) -> Job:
+        """The job of a YAML or JSON file, as `isonet2 run` reads it."""
+        from isonet2.job.load import load_job  # which needs this module first
+
+        return load_job(path, overrides)
 
 
 STAGES = ("simulate", "prepare_star", "make_mask", "extract", "refine", "predict", "report")

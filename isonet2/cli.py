@@ -1,0 +1,238 @@
+"""The command line: one verb per stage, and run, validate, plan, init, reference. A mistake is one line and exit 64."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from isonet2 import __version__
+from isonet2.errors import Interrupted, IsonetError, UserError
+from isonet2.job.flags import help_page, job_from_flags, parse_flags, stage_settings
+from isonet2.job.load import load_job
+from isonet2.job.models import STAGES, Job
+from isonet2.job.plan import plan_table
+from isonet2.job.reference import markdown_reference
+from isonet2.job.settings import Setting, did_you_mean, sections
+
+_JOB = Setting("job", "the job file, YAML or JSON", default="job.yaml", positional=True)
+_SET = Setting("set", "change the job: section.key=value, as often as you like", "section.key=value", kind="pairs")
+_RESTART = Setting("restart", "do every stage again, also those that are done", "true or false", False, kind="switch")
+_JSON = Setting("json", "print the plan as JSON", "true or false", False, kind="switch")
+_FOLDER = Setting("folder", "where the tomograms are, and job.yaml will be", default=".", positional=True)
+
+_EXAMPLES = {
+    "simulate": ("isonet2 simulate --count 2 --size 96,192,192 --pixel_size 10 --snr 0.5 -o simulated",),
+    "prepare_star": (
+        "isonet2 prepare_star --even tomoset/EVN --odd tomoset/ODD --pixel_size 5.35 --number_subtomos 800",
+        "isonet2 prepare_star -e EVN -o ODD --create_average",
+        "isonet2 prepare_star tomograms --tilt_min -51 --tilt_max 60",
+    ),
+    "make_mask": (
+        "isonet2 make_mask tomograms.star",
+        "isonet2 make_mask tomograms.star --input_column rlnDeconvTomoName --z_crop 0.3 --tomo_idx 1,3,5-7",
+    ),
+    "extract": ("isonet2 extract tomograms.star --cube_size 96 -o /scratch/cache",),
+    "refine": (
+        "isonet2 refine tomograms.star -o 01_test",
+        "isonet2 refine tomograms.star --arch unet-small --cube_size 64 --epochs 20",
+        "torchrun --standalone --nproc-per-node 4 -m isonet2 refine tomograms.star",
+    ),
+    "predict": (
+        "isonet2 predict tomograms.star isonet_maps/network_isonet2-n2n_unet-medium_96_full.pt --tomo_idx 1",
+        "isonet2 predict --star_file tomograms.star --model network.pt -o corrected",
+    ),
+    "report": ("isonet2 report tomograms.star", "isonet2 report tomograms.star --truth_folder simulated/truth"),
+}
+
+
+@dataclass(frozen=True)
+class Command:
+    """A verb: the line about it, examples, what it takes, and what it does with the arguments that follow it."""
+
+    summary: str
+    examples: tuple[str, ...]
+    settings: tuple[Setting, ...]
+    act: Callable[[Sequence[str]], None]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that `argv` (by default the process's) names; the exit code: 0 done, 64 the user's mistake."""
+    for stream in (sys.stdout, sys.stderr):
+        getattr(stream, "reconfigure", lambda **_: None)(errors="replace")  # Å in a locale that has none
+    try:
+        return _dispatch(sys.argv[1:] if argv is None else list(argv))
+    except IsonetError as error:
+        return _fail(error)
+    except KeyboardInterrupt:
+        return _fail(Interrupted("interrupted; the same command goes on from what is finished"))
+
+
+def _fail(error: IsonetError) -> int:
+    if _is_first_rank():
+        print(f"isonet2: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+def _is_first_rank() -> bool:
+    """Whether to speak: what concerns all ranks is said once."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments:
+        print(_overview(), file=sys.stderr)
+        return UserError.exit_code
+    verb, *rest = arguments
+    if verb in ("-h", "--help", "help"):
+        print(_overview())
+    elif verb in ("-V", "--version"):
+        print(f"isonet2 {__version__}")
+    elif (name := verb.replace("-", "_")) not in _commands():
+        raise UserError(f"unknown command '{verb}'{did_you_mean(name, _commands())}; isonet2 --help lists them all")
+    elif {"-h", "--help"} & set(rest):
+        command = _commands()[name]
+        print(help_page(f"isonet2 {name}: {command.summary}", command.examples, command.settings, width=_width()))
+    else:
+        _commands()[name].act(rest)
+    return 0
+
+
+def _commands() -> dict[str, Command]:
+    stages = {
+        stage: Command(
+            summary=_summary(stage),
+            examples=_EXAMPLES[stage],
+            settings=stage_settings(stage),
+            act=partial(_run_stage, stage),
+        )
+        for stage in STAGES
+    }
+    return {
+        "run": Command(
+            "Do what a job file says, stage by stage; what is done already is skipped.",
+            (
+                "isonet2 run job.yaml",
+                "isonet2 run job.yaml --set refine.epochs=20 --set resources.threads_per_rank=8",
+                "torchrun --standalone --nproc-per-node 2 -m isonet2 run job.yaml",
+            ),
+            (_JOB, _SET, _RESTART),
+            _run,
+        ),
+        "validate": Command(
+            "Check a job file and its inputs in a second, and show the plan: stages, steps, memory, disk.",
+            ("isonet2 validate job.yaml", "isonet2 validate job.yaml --set refine.cube_size=64"),
+            (_JOB, _SET),
+            _validate,
+        ),
+        "plan": Command(
+            "Show what a job will do, for people or, as JSON, for scripts.",
+            ("isonet2 plan job.yaml --json",),
+            (_JOB, _SET, _JSON),
+            _plan,
+        ),
+        "init": Command(
+            "Write a commented job file for the tomograms found in a folder.",
+            ("isonet2 init tomoset",),
+            (_FOLDER,),
+            _init,
+        ),
+        **stages,
+        "reference": Command(
+            "Print all sections and keys of the job file as Markdown.", ("isonet2 reference",), (), _reference
+        ),
+    }
+
+
+def _summary(stage: str) -> str:
+    return " ".join((sections()[stage].__doc__ or "").split())
+
+
+def _overview() -> str:
+    width, indent = _width(), " " * 14
+    lines = [
+        "isonet2: fills the missing wedge of cryo-electron tomograms and denoises them.",
+        "",
+        "From a folder of half tomograms to corrected ones:",
+        "  isonet2 init tomoset                 look around, write tomoset/job.yaml",
+        "  isonet2 validate tomoset/job.yaml    check it, show what it will need",
+        "  isonet2 run tomoset/job.yaml         do it; after an interruption, go on",
+        "",
+        "Commands (each has its own --help):",
+    ]
+    for name, command in _commands().items():
+        lines += textwrap.wrap(command.summary, width, initial_indent=f"  {name}".ljust(14), subsequent_indent=indent)
+    return "\n".join(
+        [*lines, "", "Exit codes: 0 done, 64 a mistake in a job or option, 70 wrong ranks, 75 interrupted."]
+    )
+
+
+def _width() -> int:
+    return max(40, min(100, shutil.get_terminal_size().columns))
+
+
+def _load(given: dict[str, Any]) -> Job:
+    return load_job(given.get("job", _JOB.default), given.get("set", []))
+
+
+def _is_on(given: dict[str, Any], switch: str) -> bool:
+    if not isinstance(given.get(switch, False), bool):
+        raise UserError(f"--{switch}: got '{given[switch]}', needs true or false")
+    return bool(given.get(switch))
+
+
+def _run_stage(stage: str, arguments: Sequence[str]) -> None:
+    _start(job_from_flags(stage, arguments), restart=False, always=True)
+
+
+def _run(arguments: Sequence[str]) -> None:
+    given = parse_flags(arguments, (_JOB, _SET, _RESTART))
+    _start(_load(given), restart=_is_on(given, "restart"), always=False)
+
+
+def _start(job: Job, *, restart: bool, always: bool) -> None:
+    from isonet2.stages.validate import validate
+
+    if _is_first_rank():
+        for warning in validate(job).warnings:
+            print(f"isonet2: warning: {warning}", file=sys.stderr)
+    from isonet2.pipeline import run  # which imports torch: after the mistakes are found
+
+    run(job, restart=restart, always=always)
+
+
+def _validate(arguments: Sequence[str]) -> None:
+    from isonet2.stages.validate import validate
+
+    given = parse_flags(arguments, (_JOB, _SET))
+    print(plan_table(validate(_load(given))))
+
+
+def _plan(arguments: Sequence[str]) -> None:
+    from isonet2.stages.validate import validate
+
+    given = parse_flags(arguments, (_JOB, _SET, _JSON))
+    plan = validate(_load(given))
+    print(json.dumps(plan.as_dict(), indent=2) if _is_on(given, "json") else plan_table(plan))
+
+
+def _init(arguments: Sequence[str]) -> None:
+    from isonet2.stages.init import init
+    from isonet2.stages.validate import validate
+
+    given = parse_flags(arguments, (_FOLDER,))
+    path = init(Path(given.get("folder", _FOLDER.default)))
+    print(f"{path}: written. Look through it, then: isonet2 run {path}\n")
+    print(plan_table(validate(load_job(path))))
+
+
+def _reference(arguments: Sequence[str]) -> None:
+    parse_flags(arguments, ())
+    print(markdown_reference())

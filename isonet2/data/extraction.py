@@ -1,0 +1,88 @@
+"""Making a cache, all ranks together."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from isonet2 import log
+from isonet2.data.cache import CacheSettings, CubeCache, Shard, cache_key, plan_shards, write_index, write_shard
+from isonet2.data.sources import Source, halves_of
+from isonet2.errors import UserError
+from isonet2.io.star import read_star, select_rows
+from isonet2.job.models import Extract, Job
+from isonet2.parallel.collectives import all_gather, on_first_rank, on_shared_items
+from isonet2.parallel.world import World
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """A whole cache, and what making it took; `seconds` is 0 for one that was there."""
+
+    folder: Path
+    cubes: int
+    megabytes: float
+    seconds: float
+
+
+def wanted_cubes(job: Job) -> tuple[list[Source], CacheSettings]:
+    """The tomograms that the job learns from, their headers checked, and the settings of its first cache."""
+    section = job.extract or Extract()
+    cube_size, margin = job.cubes
+    rows = select_rows(read_star(job.path(job.star_file)), section.tomo_idx)
+    return halves_of(rows, job.path), CacheSettings(cube_size, margin, section.dtype, job.seed)
+
+
+def extract(
+    sources: list[Source], settings: CacheSettings, cache_dir: Path, world: World, *, verify: bool = False
+) -> Extraction:
+    """The cache of these tomograms: the one that is there, or one made now, its shards shared out over the ranks.
+
+    Shards that an earlier run finished are kept.
+    """
+    key = on_first_rank(world, lambda: cache_key(sources, settings, verify=verify))
+    folder = cache_dir / key
+    if not on_first_rank(world, lambda: _is_whole(folder)):
+        return _make(sources, settings, folder, world)
+    log.info(f"cache {folder.name} is there already")
+    cache = CubeCache(folder)
+    return Extraction(folder, len(cache), sum(s["bytes"] for s in cache.shards) / 1e6, 0.0)
+
+
+def _is_whole(folder: Path) -> bool:
+    if not (folder / "index.json").exists():
+        return False
+    try:
+        CubeCache(folder)
+    except UserError:
+        (folder / "index.json").unlink()  # a shard is not what was written: made again below
+        return False
+    return True
+
+
+def _make(sources: list[Source], settings: CacheSettings, folder: Path, world: World) -> Extraction:
+    shards = plan_shards(sources, settings)
+    megabytes = sum(shard.count * settings.side**3 for shard in shards) * 5 / 1e6
+    on_first_rank(world, lambda: _make_room(folder, megabytes))
+    started = time.monotonic()
+
+    def work(shard: Shard) -> dict[str, object]:
+        log.info(f"{shard.source.name}: {shard.count} cubes of {settings.cube_size}³ → {folder.name}/{shard.file}")
+        return write_shard(shard, settings, folder)
+
+    lines = on_shared_items(world, shards, [shard.count for shard in shards], work)
+    on_first_rank(world, lambda: write_index(folder, folder.name, settings, lines))
+    seconds = max(all_gather(world, time.monotonic() - started))
+    written = sum(int(str(line["bytes"])) for line in lines) / 1e6
+    count = sum(shard.count for shard in shards)
+    log.info(f"{count} cubes, {written:.0f} MB in {seconds:.1f} s: {written / seconds:.0f} MB/s")
+    return Extraction(folder, count, written, seconds)
+
+
+def _make_room(folder: Path, megabytes: float) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free / 1e6
+    if megabytes > free:
+        raise UserError(f"{folder}: the cache needs {megabytes:.0f} MB and {free:.0f} MB are free: set extract.cache_dir")

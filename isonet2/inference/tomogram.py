@@ -1,0 +1,94 @@
+"""One tomogram on disk, predicted: rows of tiles that any rank may compute, and putting them together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from isonet2.data.sources import Source, normalisation_of
+from isonet2.data.tiles import Tiling, tile_volume
+from isonet2.inference.predictor import Predictor, add_rows
+from isonet2.io.atomic import replacing
+from isonet2.io.fingerprint import fingerprint
+from isonet2.io.mrc import read_header, writing_mrc
+from isonet2.job.models import Predict
+from isonet2.physics.normalise import Normalisation
+
+Array = npt.NDArray[np.float32]
+_ENDINGS = ("", "_half1", "_half2")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What becomes of one tomogram: the mean of its predicted halves and, if they are kept, these themselves."""
+
+    source: Source
+    tiling: Tiling
+    outputs: tuple[Path, ...]
+    waiting: Path
+    """Folder of the rows that are done."""
+
+    def waiting_row(self, output: int, row: int) -> Path:
+        """Where what one row of tiles adds to one output waits for the others."""
+        return self.waiting / f"{output}_{row:04d}.npy"
+
+
+def plan_prediction(source: Source, section: Predict, *, cube_size: int, network: str, folder: Path) -> Prediction:
+    """`network`: what tells this network (and how it computes) from others: rows of another one are not taken up."""
+    stem = f"{section.output_prefix}_{source.name}"
+    settings = section.model_dump(include={"apply_mw_x1", "padding_factor", "tile_batch", "keep_halves"})
+    tilts = [source.tilt_min_deg, source.tilt_max_deg]
+    kind = [network, settings, cube_size, tilts, [fingerprint(half) for half in source.halves]]
+    key = hashlib.sha256(json.dumps(kind).encode()).hexdigest()[:12]
+    return Prediction(
+        source=source,
+        tiling=tile_volume(source.shape, side=cube_size, padding_factor=section.padding_factor),
+        outputs=tuple(folder / f"{stem}{ending}.mrc" for ending in _ENDINGS[: 3 if section.keep_halves else 1]),
+        waiting=folder / f".{stem}.{key}",
+    )
+
+
+def predict_row(prediction: Prediction, row: int, predictor: Predictor) -> None:
+    """Compute one row of tiles of every output and leave it on disk, in network units; one that is there is kept."""
+    source = prediction.source
+    missing = [output for output in range(len(prediction.outputs)) if not prediction.waiting_row(output, row).exists()]
+    if not missing:
+        return
+    with source.opened() as halves:
+        tilts = (source.tilt_min_deg, source.tilt_max_deg)
+        found = [
+            predictor.row(
+                half, prediction.tiling, row, normalisation=_shared_normalisation(source), tilt_range_deg=tilts
+            )
+            for half in halves
+        ]
+    for output in missing:
+        with replacing(prediction.waiting_row(output, row)) as part:
+            np.save(part, found[output - 1] if output else (found[0] + found[1]) / 2)
+
+
+@lru_cache(maxsize=4)
+def _shared_normalisation(source: Source) -> Normalisation:
+    with source.opened() as halves:
+        return normalisation_of(halves)
+
+
+def put_together(prediction: Prediction) -> None:
+    """Write the outputs from their rows, plane by plane, and remove the rows."""
+    source, tiling = prediction.source, prediction.tiling
+    normalisation = _shared_normalisation(source)
+    header = read_header(source.halves[0])
+    for output, path in enumerate(prediction.outputs):
+        rows = [np.load(prediction.waiting_row(output, row), mmap_mode="r") for row in range(len(tiling.z))]
+        size = source.pixel_size_angstrom
+        with writing_mrc(path, source.shape, header=header, pixel_size_angstrom=size) as volume:
+            for plane in add_rows(tiling, rows):
+                volume.append(normalisation.to_file(plane)[None])
+    shutil.rmtree(prediction.waiting)

@@ -1,0 +1,40 @@
+"""One run in a folder at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from isonet2 import log
+from isonet2.errors import UserError
+
+
+@contextmanager
+def holding(folder: Path) -> Iterator[None]:
+    """`folder` belongs to this process while the block runs. UserError, naming the holder, if it belongs to another.
+
+    The kernel lets go of the lock when the process ends, however it ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".isonet2.lock"
+    with path.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{folder}: another run works here ({path.read_text(encoding='utf-8').strip()}); wait for it, or use another folder"
+            ) from None
+        except OSError as error:  # file systems without locks
+            log.warn(f"{folder}: cannot be locked ({error.strerror}): take care that no second run works here")
+        file.truncate(0)
+        started = datetime.now().astimezone().isoformat(timespec="seconds")
+        file.write(f"process {os.getpid()} on {socket.gethostname()} since {started}: {' '.join(sys.argv)}\n")
+        file.flush()
+        yield
+        file.truncate(0)

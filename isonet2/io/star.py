@@ -1,0 +1,264 @@
+"""The list of tomograms, `tomograms.star`: one row for each, with IsoNet2's columns and whatever else it holds.
+
+It is read and written here without a library: starfile turns o'brien into o"brien and drops what follows a #, and
+needs pandas. Here is also the only place where an empty cell is the word None.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from isonet2.errors import UserError
+from isonet2.io.atomic import existing_file, write_text
+
+Loop = tuple[list[str], list[list[str]]]
+
+COLUMNS = {
+    "index": "rlnIndex",
+    "tomogram": "rlnTomoName",
+    "half1": "rlnTomoReconstructedTomogramHalf1",
+    "half2": "rlnTomoReconstructedTomogramHalf2",
+    "pixel_size_angstrom": "rlnPixelSize",
+    "defocus_angstrom": "rlnDefocus",
+    "voltage_kv": "rlnVoltage",
+    "cs_mm": "rlnSphericalAberration",
+    "amplitude_contrast": "rlnAmplitudeContrast",
+    "tilt_min_deg": "rlnTiltMin",
+    "tilt_max_deg": "rlnTiltMax",
+    "tilt_step_deg": "rlnTiltStep",
+    "deconvolved": "rlnDeconvTomoName",
+    "mask_boundary": "rlnMaskBoundary",
+    "mask": "rlnMaskName",
+    "coordinates": "rlnBoxFile",
+    "number_subtomos": "rlnNumberSubtomo",
+    "corrected": "rlnCorrectedTomoName",
+    "denoised": "rlnDenoisedTomoName",
+}
+_FIELDS = {label: name for name, label in COLUMNS.items()}
+_EMPTY = {"", "none", "nan", "<na>"}
+_TOKEN = re.compile(r"""\s*(?:'(.*?)'(?=\s|$)|"(.*?)"(?=\s|$)|(\S+))""")
+_BETWEEN = r"[ _.\-]"
+_HALF = re.compile(rf"(?:^|{_BETWEEN})(evn|even|half1|odd|half2)(?={_BETWEEN}|$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TomogramRow:
+    """One tomogram: files (relative to the job's folder, or absolute) and how it was taken. Å, kV, mm, degrees."""
+
+    index: int
+    tomogram: str | None = None
+    half1: str | None = None
+    half2: str | None = None
+    pixel_size_angstrom: float
+    defocus_angstrom: float = 0.0
+    voltage_kv: float = 300.0
+    cs_mm: float = 2.7
+    amplitude_contrast: float = 0.1
+    tilt_min_deg: float
+    tilt_max_deg: float
+    tilt_step_deg: float = 3.0
+    deconvolved: str | None = None
+    mask_boundary: str | None = None
+    mask: str | None = None
+    coordinates: str | None = None
+    number_subtomos: int
+    corrected: str | None = None
+    denoised: str | None = None
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What outputs are called: the tomogram's name without folder and extension, or what its halves share."""
+        if self.tomogram is not None:
+            return Path(self.tomogram).stem
+        assert self.half1 is not None
+        return name_without_half(Path(self.half1))
+
+
+_INTEGERS = {"index", "number_subtomos"}
+_NUMBERS = {column.name for column in fields(TomogramRow) if column.type == "float"}
+_FILES = set(COLUMNS) - _INTEGERS - _NUMBERS
+_REQUIRED = ("index", "pixel_size_angstrom", "tilt_min_deg", "tilt_max_deg", "number_subtomos")
+
+
+def half_of(path: Path) -> int | None:
+    """1 or 2 if the file's name says which half it is (EVN, even, half1; ODD, odd, half2, between separators)."""
+    tokens = _HALF.findall(path.stem)
+    return None if not tokens else 2 if tokens[-1].lower() in ("odd", "half2") else 1
+
+
+def name_without_half(path: Path) -> str:
+    """The file's name without extension and (last) word for the half; its folder's name if nothing is left."""
+    found = list(_HALF.finditer(path.stem))
+    if not found:
+        return path.stem
+    rest = path.stem[: found[-1].start()] + path.stem[found[-1].end() :]
+    return rest.strip(" _.-") or path.parent.name or path.stem
+
+
+def read_star(path: Path) -> list[TomogramRow]:
+    """The rows of `path`. UserError for a missing column or value, and for two rows with one index or one name."""
+    columns, table = _read_table(path)
+    for name in _REQUIRED:
+        if COLUMNS[name] not in columns:
+            raise UserError(f"{path}: column {COLUMNS[name]} is missing; make the file with prepare_star, or add it")
+    rows = [_row(dict(zip(columns, cells, strict=True)), f"{path}: row {n}") for n, cells in enumerate(table, start=1)]
+    _check_distinct(rows, path)
+    return rows
+
+
+def _row(cells: Mapping[str, str], place: str) -> TomogramRow:
+    known = {_FIELDS[label]: _value(_FIELDS[label], text, place) for label, text in cells.items() if label in _FIELDS}
+    row = TomogramRow(**known, extra={label: text for label, text in cells.items() if label not in _FIELDS})
+    if (row.half1 is None) != (row.half2 is None):
+        raise UserError(f"{place}: {COLUMNS['half1']} and {COLUMNS['half2']} go together: give both, or None")
+    if row.tomogram is None and row.half1 is None:
+        raise UserError(f"{place}: no tomogram: fill {COLUMNS['tomogram']}, or {COLUMNS['half1']} and its other half")
+    return row
+
+
+def _value(name: str, text: str, place: str) -> Any:
+    if name in _FILES:
+        return None if text.lower() in _EMPTY else text
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or (name in _INTEGERS and not number.is_integer()):
+        kind = "a whole number" if name in _INTEGERS else "a number"
+        raise UserError(f"{place}: {COLUMNS[name]} is {text!r} and should be {kind}")
+    return int(number) if name in _INTEGERS else number
+
+
+def _check_distinct(rows: Sequence[TomogramRow], path: Path) -> None:
+    for what, cure in (("index", "number one anew"), ("name", "their outputs would overwrite each other: rename one")):
+        seen: dict[Any, TomogramRow] = {}
+        for row in rows:
+            other = seen.setdefault(getattr(row, what), row)
+            if other is not row:
+                files = f"{other.tomogram or other.half1} and {row.tomogram or row.half1}"
+                raise UserError(f"{path}: {files} have the same {what} {getattr(row, what)}; {cure}")
+
+
+def file_in_column(row: TomogramRow, column: str) -> str | None:
+    """The file that `row` names in the column with this label, known or not. UserError if there is no such column."""
+    name = _FIELDS.get(column)
+    if name in _FILES:
+        file: str | None = getattr(row, name)
+        return file
+    if column not in row.extra:
+        known = ", ".join(COLUMNS[name] for name in COLUMNS if name in _FILES)
+        raise UserError(f"input_column {column}: not a column of files; take one of {known}")
+    return None if row.extra[column].lower() in _EMPTY else row.extra[column]
+
+
+def write_star(path: Path, rows: Sequence[TomogramRow]) -> None:
+    """Write all rows: the known columns in the order of COLUMNS, then the others as they came."""
+    _check_distinct(rows, path)
+    extra = list(dict.fromkeys(label for row in rows for label in row.extra))
+    table = [
+        [_text(getattr(row, name)) for name in COLUMNS] + [row.extra.get(x, "None") for x in extra] for row in rows
+    ]
+    _write_table(path, [*COLUMNS.values(), *extra], table)
+
+
+def update_rows(path: Path, changes: Mapping[int, Mapping[str, Any]]) -> None:
+    """Set fields of the rows with these indices, as in {3: {"mask": "mask/a.mrc"}}; every other cell stays as it is."""
+    columns, table = _read_table(path)
+    place = {int(float(cells[columns.index(COLUMNS["index"])])): cells for cells in table}
+    for index, change in changes.items():
+        for name, value in change.items():
+            if COLUMNS[name] not in columns:
+                columns.append(COLUMNS[name])
+                for cells in table:
+                    cells.append("None")
+            place[index][columns.index(COLUMNS[name])] = _text(value)
+    _write_table(path, columns, table)
+
+
+def update_row(path: Path, index: int, **changed: Any) -> None:
+    """Set fields of the row with this index: `update_row(path, 3, mask="mask/a.mrc")`; the rest stays as it is."""
+    update_rows(path, {index: changed})
+
+
+def select_rows(rows: Sequence[TomogramRow], tomo_idx: str | None) -> list[TomogramRow]:
+    """The rows that `tomo_idx` names by rlnIndex, as in "1,3,5-7", in the order of `rows`; all of them for None."""
+    if tomo_idx is None:
+        return list(rows)
+    wanted: set[int] = set()
+    for part in re.split(r"[,\s]+", tomo_idx.strip(" ,")):
+        ends = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+        indices = range(int(ends[1]), int(ends[2] or ends[1]) + 1) if ends else range(0)
+        if not indices:
+            raise UserError(f"tomo_idx {tomo_idx!r}: {part!r} is no number and no range; write it as in 1,3,5-7")
+        wanted.update(indices)
+    unknown = sorted(wanted - {row.index for row in rows})
+    if unknown:
+        known = ", ".join(str(row.index) for row in rows)
+        raise UserError(
+            f"tomo_idx {tomo_idx!r}: there is no tomogram {', '.join(map(str, unknown))}; there are {known}"
+        )
+    return [row for row in rows if row.index in wanted]
+
+
+def _read_table(path: Path) -> Loop:
+    loops = read_loops(path)
+    if len(loops) != 1 or not loops[0][1]:
+        raise UserError(f"{path}: not a list of tomograms, which is one block of at least one row")
+    return loops[0]
+
+
+def read_loops(path: Path) -> list[Loop]:
+    """Every block of a STAR file: its labels (without the underscore) and its rows of cells, all as text."""
+    try:
+        text = existing_file(path, what="STAR file").read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a STAR file, which is text in UTF-8") from None
+    loops: list[Loop] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        cells = _cells(line)
+        if not cells or cells == ["loop_"]:
+            continue
+        if cells[0].startswith("data_") and len(cells) == 1:
+            loops.append(([], []))
+        elif not loops:
+            raise UserError(f"{path}:{number}: not a STAR file: {cells[0]!r} before any data_ block")
+        elif line.lstrip().startswith("_") and not loops[-1][1]:
+            loops[-1][0].append(cells[0][1:])
+        elif len(cells) == len(loops[-1][0]):
+            loops[-1][1].append(cells)
+        else:
+            columns = len(loops[-1][0])
+            raise UserError(f"{path}:{number}: {len(cells)} values for {columns} columns; quote what holds a space")
+    return loops
+
+
+def _cells(line: str) -> list[str]:
+    cells = []
+    for match in _TOKEN.finditer(line):
+        if match[3] is not None and match[3].startswith("#"):
+            break
+        cells.append(next(text for text in match.groups() if text is not None))
+    return cells
+
+
+def _text(value: Any) -> str:
+    return repr(float(value)) if isinstance(value, float) else str(value)
+
+
+def _write_table(path: Path, columns: Sequence[str], table: Sequence[Sequence[str]]) -> None:
+    labels = [f"_{label} #{n}" for n, label in enumerate(columns, start=1)]
+    lines = ["\t".join(_quoted(cell, path) for cell in cells) for cells in table]
+    write_text(path, "\n".join(["", "data_", "", "loop_", *labels, *lines, "", ""]))
+
+
+def _quoted(cell: str, path: Path) -> str:
+    for text in (cell, f'"{cell}"', f"'{cell}'"):
+        if _cells(text) == [cell] and not text.startswith(("_", "data_", "loop_")):
+            return text
+    raise UserError(f"{path}: {cell!r} cannot be written into a STAR file; rename it")

@@ -1,0 +1,160 @@
+"""Command-line flags made from settings, in every spelling that IsoNet2's users have in their scripts; and their help.
+
+Not argparse: a bare boolean before a positional, a list before one, a negative number in exponent form, `-`/`_` either
+way and an en dash pasted from a document would each need a pass over the arguments first, and that pass is this parser.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from isonet2.errors import UserError
+from isonet2.job.load import Place, Where, make_job
+from isonet2.job.models import Job, Resources
+from isonet2.job.settings import Kind, Setting, by_spelling, did_you_mean, sections, settings_of
+
+_DASHES = "-–—"  # with the en and em dash that word processors make of two hyphens
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_TRUTH = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
+_SHARED = {  # what of the job outside its sections each stage reads
+    "simulate": ("seed", "threads"),
+    "prepare_star": ("star_file",),
+    "make_mask": ("star_file", "threads"),
+    "extract": ("star_file", "seed", "threads"),
+    "refine": ("star_file", "seed", "threads"),
+    "predict": ("star_file", "threads"),
+    "report": ("star_file",),
+}
+
+
+def stage_settings(stage: str) -> tuple[Setting, ...]:
+    """What `isonet2 STAGE` takes: positionals first, then the stage's own, then what belongs to the whole job."""
+    threads = replace(
+        by_spelling(settings_of(Resources))["threads_per_rank"], name="threads", aliases=("threads_per_rank",)
+    )
+    shared = [setting for setting in (*settings_of(Job), threads) if setting.name in _SHARED[stage]]
+    if stage == "prepare_star":  # here the position belongs to the folder of tomograms
+        shared = [replace(setting, positional=False) for setting in shared]
+    first = [setting for setting in shared if setting.positional]
+    return (*first, *settings_of(sections()[stage]), *(setting for setting in shared if setting not in first))
+
+
+def job_from_flags(stage: str, arguments: Sequence[str]) -> Job:
+    """The job of one stage that `isonet2 STAGE arguments…` asks for. UserError with a line for each mistake."""
+    given = parse_flags(arguments, stage_settings(stage))
+    own = {setting.name for setting in settings_of(sections()[stage])}
+    values: dict[str, Any] = {stage: {}}
+    places: dict[Where, Place] = {(): Place(0, stage)}
+    for name, value in given.items():
+        where = (stage, name) if name in own else ("resources", "threads_per_rank") if name == "threads" else (name,)
+        target = values.setdefault(where[0], {}) if len(where) > 1 else values
+        target[where[-1]] = value
+        places[where] = Place(0, f"--{name}")
+    return make_job(values, places)
+
+
+def parse_flags(arguments: Sequence[str], settings: Iterable[Setting]) -> dict[str, Any]:
+    """The value of each setting given, as text; of a list, joined by commas; of `pairs`, a list of texts.
+
+    UserError with a line for each unknown option, missing value and surplus argument.
+    """
+    settings = tuple(settings)
+    known = {spelling.replace("-", "_"): setting for spelling, setting in by_spelling(settings).items()}
+    given: dict[str, Any] = {}
+    free: list[str] = []
+    mistakes: list[str] = []
+    queue = deque(arguments)
+    while queue:
+        token = queue.popleft()
+        if token == "--":
+            free += queue
+            break
+        if not _is_option(token):
+            free.append(token)
+            continue
+        spelling, equals, value = token.lstrip(_DASHES).partition("=")
+        setting = known.get(spelling.replace("-", "_"))
+        if setting is None:
+            options = [_flag(word) for word in known]
+            mistakes.append(f"unknown option {_flag(spelling)}{did_you_mean(_flag(spelling), options)}")
+            while queue and not _is_option(queue[0]):  # most likely its values
+                queue.popleft()
+            continue
+        values = [value] if equals else _take(queue, setting)
+        if not values:
+            mistakes.append(f"{_flag(spelling)}: a value is missing, it needs {setting.needs}")
+        elif setting.kind == "pairs":
+            given.setdefault(setting.name, []).extend(values)
+        elif setting.kind == "switch":
+            given[setting.name] = _TRUTH.get(values[0].lower(), values[0])
+        else:
+            given[setting.name] = ",".join(values)
+    open_positions = [setting.name for setting in settings if setting.positional and setting.name not in given]
+    given.update(zip(open_positions, free, strict=False))
+    mistakes += [f"unexpected argument '{surplus}'" for surplus in free[len(open_positions) :]]
+    if mistakes:
+        raise UserError("\n".join(mistakes))
+    return given
+
+
+def help_page(title: str, examples: Sequence[str], settings: Iterable[Setting], *, width: int) -> str:
+    """What `--help` prints: what the command is for, examples, then each option with its unit, limits and default."""
+    settings = tuple(settings)
+    lines = [*textwrap.wrap(title, width), "", "Examples:", *(f"  {example}" for example in examples)]
+    for heading, positional in (("By position, or by name:", True), ("Options:", False)):
+        chosen = [setting for setting in settings if setting.positional == positional]
+        if chosen:
+            lines += ["", heading, *(line for setting in chosen for line in _explained(setting, width))]
+    older = [_flag(alias) for setting in settings for alias in setting.aliases if len(alias) > 1]
+    notes = "Dashes and underscores are the same, --option=value is --option value, a switch may stand alone."
+    if older:
+        notes += f" Other spellings: {', '.join(older)}."
+    return "\n".join([*lines, "", *textwrap.wrap(notes, width, break_on_hyphens=False)])
+
+
+def _explained(setting: Setting, width: int) -> list[str]:
+    spellings = [setting.name, *(alias for alias in setting.aliases if len(alias) == 1)]
+    head = "  " + ", ".join(_flag(spelling) for spelling in spellings)
+    facts = [f"default {setting.default_text}"] if setting.default_text else []
+    if not setting.is_text and setting.kind != "switch":
+        facts.append(setting.needs)
+    text = f"{setting.explained} ({'; '.join(facts)})" if facts else setting.explained
+    text = re.sub(r"([≥>≤<]) ", "\\1\N{NO-BREAK SPACE}", text)
+    column = " " * 26
+    fits = len(head) < len(column) - 1
+    indent = head.ljust(len(column)) if fits else column
+    lines = textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=column, break_on_hyphens=False)
+    return [*([] if fits else [head]), *(line.replace("\N{NO-BREAK SPACE}", " ") for line in lines)]
+
+
+def _flag(spelling: str) -> str:
+    return f"--{spelling}" if len(spelling) > 1 else f"-{spelling}"
+
+
+def _is_number(token: str) -> bool:
+    """Also a list such as [1,-2e4], or a part of one."""
+    parts = [part for part in re.split(r"[\[\](),]", token) if part]
+    return bool(parts) and all(_NUMBER.fullmatch(part) for part in parts)
+
+
+def _is_option(token: str) -> bool:
+    return token.startswith(tuple(_DASHES)) and token.strip(_DASHES) != "" and not _is_number(token)
+
+
+def _take(queue: deque[str], setting: Setting) -> list[str]:
+    """The arguments that belong to an option: for a list as many as look like its items; a switch may stand alone."""
+    taken: list[str] = []
+    while queue and not _is_option(queue[0]) and _belongs(queue[0], setting.kind, len(taken)):
+        taken.append(queue.popleft())
+    return taken or ["true"] * (setting.kind == "switch")
+
+
+def _belongs(token: str, kind: Kind, before: int) -> bool:
+    if kind == "switch":
+        return before == 0 and token.lower() in _TRUTH
+    return before == 0 or (kind == "list" and _is_number(token)) or (kind == "pairs" and "=" in token)

@@ -1,0 +1,215 @@
+"""What a job will do and need, by arithmetic: stages, ranks, samples, steps, memory, disk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+from isonet2.errors import UserError
+from isonet2.job.architectures import ARCHITECTURES, UNetShape
+from isonet2.job.models import STAGES, Extract, Job, Predict, PrepareStar
+
+SAMPLES_BY_DEFAULT = 3000  # cubes over all tomograms, where number_subtomos is auto
+
+# Measured with ru_maxrss around one step in float32 on a CPU, channels_last_3d, cubes of 32…96, batches of 2…8:
+_PROCESS_BYTES = 350e6  # interpreter, torch and what it allocates once
+_BYTES_PER_VALUE_TRAINED = 7.3  # for each value of `values_per_voxel`; 6.9 to 7.3 from unet-tiny to unet-large
+_BYTES_PER_VALUE_PREDICTED = 27.0  # for each channel of the finest level, where memory peaks; 22 to 27
+_BYTES_PER_PARAMETER = 5 * 4  # weight, gradient, two moments of AdamW, average
+
+
+@dataclass(frozen=True)
+class TomogramFacts:
+    """What the plan needs of one tomogram: shape in voxels (z, y, x) and how many cubes are cut from it, if any."""
+
+    name: str
+    shape: tuple[int, int, int]
+    samples: int
+
+    @property
+    def voxels(self) -> int:
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Numbers that depend on tomograms nobody has seen yet are None; memory is the most that one rank will take."""
+
+    stages: tuple[str, ...]
+    nodes: int
+    ranks: int
+    threads_per_rank: int | None
+    tomograms: int | None = None
+    samples: int | None = None
+    batch_size: int | None = None
+    steps_per_epoch: int | None = None
+    steps: int | None = None
+    cache_bytes: int | None = None
+    mask_bytes: int | None = None
+    prediction_bytes: int | None = None
+    simulation_bytes: int | None = None
+    training_memory_bytes: int | None = None
+    prediction_memory_bytes: int | None = None
+    warnings: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def make_plan(job: Job, tomograms: Sequence[TomogramFacts] | None) -> Plan:
+    """The plan for these tomograms; None if they are not known yet, except that those of simulate are foreseen.
+
+    UserError, with a line each, for cubes larger than a tomogram and for batches larger than all samples.
+    """
+    tomograms = simulated_tomograms(job) if tomograms is None else tomograms
+    ranks = job.resources.nodes * job.resources.ranks_per_node
+    plan = Plan(
+        stages=tuple(stage for stage in STAGES if getattr(job, stage) is not None),
+        nodes=job.resources.nodes,
+        ranks=ranks,
+        threads_per_rank=job.resources.threads_per_rank,
+        batch_size=(job.refine.batch_size or 2 * ranks) if job.refine else None,
+        training_memory_bytes=training_memory_bytes(job, ranks) if job.refine else None,
+        simulation_bytes=4 * 4 * job.simulate.count * math.prod(job.simulate.size) if job.simulate else None,
+    )
+    if tomograms is not None:
+        plan = _with_tomograms(plan, job, tomograms)
+    return replace(plan, warnings=tuple(_warnings(plan)))
+
+
+def simulated_tomograms(job: Job) -> list[TomogramFacts] | None:
+    """The tomograms that simulate and prepare_star of the job will make; None without them."""
+    if job.simulate is None or job.prepare_star is None:
+        return None
+    samples = samples_of_each(job.prepare_star, tomograms=job.simulate.count)
+    return [TomogramFacts(f"simulated tomogram {n}", job.simulate.size, count) for n, count in enumerate(samples, 1)]
+
+
+def samples_of_each(section: PrepareStar, *, tomograms: int) -> list[int]:
+    """Cubes of each of `tomograms`: as many as asked for, or equal shares, at least 1, of SAMPLES_BY_DEFAULT."""
+    if section.number_subtomos != "auto":
+        return [section.number_subtomos] * tomograms
+    bounds = [SAMPLES_BY_DEFAULT * n // tomograms for n in range(tomograms + 1)]
+    return [max(1, last - first) for first, last in pairwise(bounds)]
+
+
+def values_per_voxel(shape: UNetShape) -> float:
+    """Values that a forward pass makes for each voxel of its input: outputs of all convolutions and concatenations."""
+    levels = list(pairwise(shape.channels))
+    values = shape.channels[0] + 2 * shape.channels[-1] / 8.0 ** len(levels)
+    for n, (channels, deeper) in enumerate(levels):
+        # two stacks, the transposed convolution, and the concatenation, which is twice as wide; then the way down
+        values += (2 * shape.convolutions + 3) * channels / 8.0**n + deeper / 8.0 ** (n + 1)
+    return values
+
+
+def training_memory_bytes(job: Job, ranks: int) -> int:
+    """The most that one rank takes in refine, in float32; half precision on a GPU takes about half of the activations.
+
+    Both halves of a micro-batch go through the network together. Measured: see the constants above.
+    """
+    assert job.refine is not None
+    shape = ARCHITECTURES[job.refine.arch]
+    batch = job.refine.batch_size or 2 * ranks
+    cubes = 2 * math.ceil(batch / (ranks * job.refine.acc_batches))
+    activations = cubes * job.refine.cube_size**3 * values_per_voxel(shape) * _BYTES_PER_VALUE_TRAINED
+    return int(_PROCESS_BYTES + shape.parameters * _BYTES_PER_PARAMETER + activations)
+
+
+def prediction_memory_bytes(predict: Predict, *, arch: str, cube_size: int, tomograms: Sequence[TomogramFacts]) -> int:
+    """The most that one rank takes in predict: a slab of `cube_size` planes, a batch of tiles, the network."""
+    shape = ARCHITECTURES[arch]
+    slab = 4 * cube_size * max(t.shape[1] * t.shape[2] for t in tomograms)
+    tiles = predict.tile_batch * cube_size**3 * shape.channels[0] * _BYTES_PER_VALUE_PREDICTED
+    return int(_PROCESS_BYTES + 4 * shape.parameters + slab + tiles)
+
+
+def cache_bytes(job: Job, samples: int) -> int:
+    """Two halves and a mask of one byte for each cube with its margin; new generations stand beside two older ones."""
+    extract = job.extract or Extract()
+    cube_size, margin = job.cubes
+    voxel = 2 * (2 if extract.dtype == "float16" else 4) + 1
+    generations = 1
+    if job.refine and extract.cache_refresh_epochs:
+        generations = min(3, math.ceil(job.refine.epochs / extract.cache_refresh_epochs))
+    return generations * samples * (cube_size + 2 * margin) ** 3 * voxel
+
+
+def _with_tomograms(plan: Plan, job: Job, tomograms: Sequence[TomogramFacts]) -> Plan:
+    samples, voxels = sum(t.samples for t in tomograms), sum(t.voxels for t in tomograms)
+    if job.extract or job.refine:
+        _check_fit(job, tomograms, samples, plan.batch_size)
+        plan = replace(plan, cache_bytes=cache_bytes(job, samples))
+    if job.refine:
+        assert plan.batch_size is not None
+        steps = max(1, samples // plan.batch_size)
+        plan = replace(plan, steps_per_epoch=steps, steps=job.refine.epochs * steps)
+        if job.predict:  # of another network's file the plan cannot know the size
+            needed = prediction_memory_bytes(
+                job.predict, arch=job.refine.arch, cube_size=job.refine.cube_size, tomograms=tomograms
+            )
+            plan = replace(plan, prediction_memory_bytes=needed)
+    return replace(
+        plan,
+        tomograms=len(tomograms),
+        samples=samples,
+        mask_bytes=voxels if job.make_mask else None,
+        prediction_bytes=voxels * 4 * (3 if job.predict.keep_halves else 1) if job.predict else None,
+    )
+
+
+def _check_fit(job: Job, tomograms: Sequence[TomogramFacts], samples: int, batch_size: int | None) -> None:
+    cube_size = job.cubes[0]
+    section = "refine" if job.refine else "extract"
+    mistakes = [
+        f"{section}.cube_size {cube_size} is larger than {t.name}, which has {'×'.join(map(str, t.shape))} voxels "
+        "(z, y, x): take a smaller cube"
+        for t in tomograms
+        if t.samples and min(t.shape) < cube_size
+    ]
+    if batch_size is not None and samples < batch_size:
+        mistakes.append(f"refine.batch_size {batch_size} is more than the {samples} cubes there are: make it smaller")
+    if mistakes:
+        raise UserError("\n".join(mistakes))
+
+
+def _warnings(plan: Plan) -> list[str]:
+    if plan.batch_size is not None and plan.batch_size < plan.ranks:
+        return [f"refine.batch_size {plan.batch_size} is less than {plan.ranks} ranks: some will have nothing to do"]
+    return []
+
+
+def plan_table(plan: Plan) -> str:
+    """The plan for people, a line for each fact that is known."""
+    counts = {
+        "tomograms": plan.tomograms,
+        "cubes": plan.samples,
+        "batch size": plan.batch_size,
+        "steps an epoch": plan.steps_per_epoch,
+        "steps": plan.steps,
+    }
+    sizes = {
+        "disk: simulation": plan.simulation_bytes,
+        "disk: masks": plan.mask_bytes,
+        "disk: cache": plan.cache_bytes,
+        "disk: predictions": plan.prediction_bytes,
+        "memory of a rank: refine": plan.training_memory_bytes,
+        "memory of a rank: predict": plan.prediction_memory_bytes,
+    }
+    threads = f" × {plan.threads_per_rank} threads" if plan.threads_per_rank else ""
+    rows = {
+        "stages": " → ".join(plan.stages),
+        "ranks": f"{plan.ranks} on {plan.nodes} node{'s' * (plan.nodes > 1)}{threads}",
+        **{label: f"{count:,}" for label, count in counts.items() if count is not None},
+        **{label: _in_words(size) for label, size in sizes.items() if size is not None},
+    }
+    lines = [f"{label:<26}  {text}" for label, text in rows.items()]
+    return "\n".join([*lines, *(f"warning: {warning}" for warning in plan.warnings)])
+
+
+def _in_words(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"

@@ -1,0 +1,185 @@
+"""Figures, through matplotlib's object-oriented interface: nothing here has a global state or needs a display."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+
+from isonet2.report.images import contrast, grey, spectrum_contrast
+from isonet2.report.measures import (
+    PLANES,
+    ShellCurve,
+    Volume,
+    middle,
+    middle_planes,
+    power_spectrum_xz,
+    round_length_nm,
+)
+
+COLOURS = {"measured": "#2f7fd1", "wedge": "#d9730d"}  # told apart by all eyes, on white and on black
+_PREVIEW_DPI = 110
+
+
+@dataclass(frozen=True)
+class Ink:
+    """Colours of text, lines and grid on one ground."""
+
+    text: str
+    faint: str
+
+
+LIGHT = Ink(text="#22272e", faint="#c9ced6")
+DARK = Ink(text="#dfe4ea", faint="#454d58")
+
+
+def new_figure(width_inch: float, height_inch: float) -> Figure:
+    """An empty figure that draws into memory."""
+    figure = Figure(figsize=(width_inch, height_inch), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def loss_figure(lines: Iterable[Mapping[str, Any]], ink: Ink = LIGHT) -> Figure:
+    """The loss by epoch, from the lines of metrics.jsonl: total, and its parts in the measured region and the wedge."""
+    parts: dict[str, tuple[str, str | None]] = {"loss": ("total", None)}
+    parts |= {f"loss_{place}": (f"{place} part", colour) for place, colour in COLOURS.items()}
+    epochs = [line for line in lines if line.get("kind") == "epoch"]
+    return epoch_figure(epochs, parts, "loss", ink, logarithmic=True)
+
+
+def epoch_figure(
+    lines: Sequence[Mapping[str, Any]],
+    parts: Mapping[str, tuple[str, str | None]],
+    y_label: str,
+    ink: Ink = LIGHT,
+    *,
+    logarithmic: bool = False,
+) -> Figure:
+    """Numbers by epoch, from lines of metrics.jsonl; `parts`: the label and colour (None: the ink's) of each key.
+
+    The y axis starts at zero; it is logarithmic if asked for and if all values are positive.
+    """
+    figure = new_figure(3.7, 2.5)
+    axes = figure.add_subplot()
+    smallest = np.inf
+    for key, (label, colour) in parts.items():
+        x, y = _by_epoch(lines, key)
+        axes.plot(x, y, color=colour or ink.text, label=label, marker="o" if x.size < 30 else "", markersize=3)
+        smallest = min(smallest, y.min(initial=np.inf))
+    if logarithmic and 0 < smallest < np.inf:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.set_ylim(bottom=min(0, smallest))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _dress(axes, ink, "epoch", y_label, legend=len(parts) > 1)
+    return figure
+
+
+def fsc_figure(curves: Sequence[tuple[str, ShellCurve, str, str]], ink: Ink = LIGHT) -> Figure:
+    """Shell correlations: (label, curve, colour, style) each, with the lines 0.5 and 0.143; x is labelled in Å."""
+    figure = new_figure(3.7, 2.7)
+    axes = figure.add_subplot()
+    for label, curve, colour, style in curves:
+        filled = np.isfinite(curve.fsc) & (curve.frequency > 0)
+        axes.plot(curve.frequency[filled], curve.fsc[filled], style, color=colour, label=label)
+    nyquist = max(float(curve.frequency[-1]) for _, curve, _, _ in curves)
+    for threshold in (0.5, 0.143):
+        axes.axhline(threshold, color=ink.faint, linewidth=1)
+        axes.text(nyquist, threshold, f" {threshold}", color=ink.text, fontsize=7, va="center")
+    ticks = np.linspace(0, nyquist, 6)[1:]
+    axes.set_xticks(ticks, [f"{1 / tick:.3g}" for tick in ticks])
+    axes.set_xlim(0, nyquist)
+    axes.set_ylim(-0.2, 1.03)
+    _dress(axes, ink, "resolution (Å)", "correlation", legend=True)
+    return figure
+
+
+def preview_figure(
+    path: Path,
+    before: Volume,
+    after: Volume,
+    *,
+    pixel_size_angstrom: float,
+    tilt_min_deg: float,
+    tilt_max_deg: float,
+    title: str,
+) -> None:
+    """Write a PNG to `path`: rows before and after; columns xy, xz, yz (z and y upwards) and the xz power spectrum.
+
+    Volumes (z, y, x) of one shape; black and white are the 1st and 99th percentile of the planes of a row. The lines
+    in the spectrum are the ends of the measured region.
+    """
+    z, y, x = before.shape
+    width_inch = 11.0
+    row_inch = width_inch * max(y, z) / (2 * x + 2 * y) + 0.3
+    figure = new_figure(width_inch, 2 * row_inch + 0.25)
+    grid = figure.subplots(2, 4, width_ratios=(x, x, y, y), squeeze=False)
+    for row, (name, volume) in enumerate((("before", before), ("after", after))):
+        planes = middle_planes(volume)
+        low, high = contrast(*planes.values())
+        for axes, plane in zip(grid[row], PLANES, strict=False):
+            axes.imshow(grey(planes[plane], low, high), cmap="gray", vmin=0, vmax=255, origin="lower")
+            axes.set_title(f"{plane}, {name}", fontsize=9)
+        _draw_spectrum(grid[row][3], power_spectrum_xz(middle(volume)), (tilt_min_deg, tilt_max_deg))
+        grid[row][3].set_title(f"power in xz, {name}", fontsize=9)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    _draw_scale_bar(grid[0][0], x, pixel_size_angstrom)
+    figure.suptitle(title, fontsize=10)
+    figure.savefig(path, format="png", dpi=_PREVIEW_DPI)
+
+
+def wedge_border(tilt_deg: float) -> tuple[float, float]:
+    """The point (kx, kz), ½ cycle per voxel from the middle, that a tilt measures; so does the point opposite."""
+    angle = np.deg2rad(tilt_deg)
+    return float(np.cos(angle) / 2), float(np.sin(angle) / 2)
+
+
+def _draw_spectrum(axes: Axes, logarithm: npt.NDArray[np.float64], tilts_deg: tuple[float, float]) -> None:
+    image, box = grey(logarithm, *spectrum_contrast(logarithm)), (-0.5, 0.5, -0.5, 0.5)
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255, origin="lower", extent=box, aspect="equal")
+    for tilt_deg in tilts_deg:
+        kx, kz = wedge_border(tilt_deg)
+        axes.plot((-kx, kx), (-kz, kz), color=COLOURS["wedge"], linewidth=1.5)
+
+
+def _draw_scale_bar(axes: Axes, voxels: int, pixel_size_angstrom: float) -> None:
+    length_nm = round_length_nm(voxels * pixel_size_angstrom / 10)
+    start, end = 0.04 * voxels, 0.04 * voxels + length_nm * 10 / pixel_size_angstrom
+    halo = [withStroke(linewidth=2, foreground="black")]
+    axes.plot((start, end), (start, start), color="white", linewidth=3, solid_capstyle="butt")
+    axes.text(start, 1.8 * start, f"{length_nm:g} nm", color="white", fontsize=9, path_effects=halo)
+
+
+def _by_epoch(lines: Iterable[Mapping[str, Any]], key: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The epochs that have a finite number under `key`, and these numbers."""
+    pairs = [(line["epoch"], line[key]) for line in lines if isinstance(line.get(key), int | float)]
+    table = np.array([pair for pair in pairs if np.isfinite(pair[1])], dtype=np.float64).reshape(-1, 2)
+    return table[:, 0], table[:, 1]
+
+
+def _dress(axes: Axes, ink: Ink, x_label: str, y_label: str, *, legend: bool) -> None:
+    """Labels, grid and frame in the colours of the ground."""
+    axes.set_xlabel(x_label, color=ink.text, fontsize=9)
+    axes.set_ylabel(y_label, color=ink.text, fontsize=9)
+    axes.tick_params(colors=ink.text, labelsize=8, which="both")
+    axes.grid(color=ink.faint, linewidth=0.5)
+    axes.set_axisbelow(True)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(ink.text)
+    if legend:
+        axes.legend(fontsize=8, labelcolor=ink.text, frameon=False)

@@ -1,0 +1,156 @@
+"""init: look around in a folder of tomograms and write a commented job file for them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from isonet2.errors import UserError
+from isonet2.io.atomic import replacing
+from isonet2.io.mrc import read_header
+from isonet2.io.pairing import TOMOGRAMS, pair_by_name
+from isonet2.io.star import half_of, name_without_half, read_star
+from isonet2.job.architectures import ARCHITECTURES
+from isonet2.job.load import load_job
+from isonet2.job.models import STAGES, Job, PrepareStar, Section
+from isonet2.job.settings import Setting, sections, settings_of, written
+from isonet2.parallel.machine import gpu_count
+
+Chosen = Mapping[str, Mapping[str, object]]  # values by section and key; sections that are not there do not run
+
+_NO_INPUT = re.compile(r"mask|truth|corrected|deconv|denoised", re.IGNORECASE)  # words of folders that hold results
+_PLAIN = re.compile(r"(?!null$|Null$|NULL$)[\w./][\w./-]*")  # text that needs no quotes in YAML
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a folder holds: the sentence about it, its tomograms' shape, and what that means for the job."""
+
+    sentence: str
+    shape: tuple[int, int, int]
+    has_halves: bool
+    prepare_star: Mapping[str, object] | None
+
+
+def init(folder: Path) -> Path:
+    """Write `folder`/job.yaml, which loads, and return its path. UserError if it is there or no tomogram is found."""
+    path = folder / "job.yaml"
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    if path.exists():
+        raise UserError(f"{path}: is there already: edit it, or rename it first")
+    found = _look(folder)
+    with replacing(path) as part:
+        part.write_text(_job_text(found, _chosen(found)), encoding="utf-8")
+        load_job(part)
+    return path
+
+
+def _look(folder: Path) -> _Found:
+    """A STAR file before halves before full tomograms."""
+    star = folder / "tomograms.star"
+    if star.exists():
+        rows = read_star(star)
+        shape = read_header(folder / str(rows[0].half1 or rows[0].tomogram)).shape
+        return _Found(f"{star.name} with {len(rows)} tomograms", shape, rows[0].half1 is not None, None)
+    holding = {place: files for place in (folder, *_folders_below(folder)) if (files := _tomograms_in(place))}
+    if not holding:
+        raise UserError(f"{folder}: no {', '.join(TOMOGRAMS)} files in it or below it")
+    roles = _halves(holding) or {"full": next(iter(holding))}
+    paired = pair_by_name(roles)
+    header = read_header(next(iter(next(iter(paired.values())).values())))
+    size = f"{'×'.join(map(str, header.shape))} voxels of {header.pixel_size_angstrom[2]:.4g} Å (z, y, x)"
+    kind = "pairs of half tomograms" if "even" in roles else "tomograms without halves"
+    names = {role: str(place.relative_to(folder)) for role, place in roles.items()}
+    return _Found(f"{len(paired)} {kind}; the first has {size}", header.shape, "even" in roles, names)
+
+
+def _folders_below(folder: Path) -> list[Path]:
+    """All but hidden ones and those of results, in the order of their names."""
+    below = {path: path.relative_to(folder).parts for path in sorted(folder.rglob("*")) if path.is_dir()}
+    return [path for path, parts in below.items() if not any(p[0] == "." or _NO_INPUT.search(p) for p in parts)]
+
+
+def _tomograms_in(place: Path) -> list[Path]:
+    return [path for path in place.iterdir() if path.suffix.lower() in TOMOGRAMS and not path.name.startswith(".")]
+
+
+def _halves(holding: Mapping[Path, list[Path]]) -> dict[str, Path] | None:
+    """The folders of even and odd halves: two whose names say so, or one in which the names of the files do."""
+    for even in holding:
+        for odd in holding:
+            alike = even.parent == odd.parent and name_without_half(even) == name_without_half(odd)
+            if alike and (half_of(even), half_of(odd)) == (1, 2):
+                return {"even": even, "odd": odd}
+    for place, files in holding.items():
+        if {half_of(path) for path in files} >= {1, 2}:
+            return {"even": place, "odd": place}
+    return None
+
+
+def _chosen(found: _Found) -> dict[str, dict[str, object]]:
+    """The sections that are to run, and what in them is not by default: sizes for this machine."""
+    chosen: dict[str, dict[str, object]] = {"make_mask": {}}
+    if found.prepare_star is not None:
+        default = PrepareStar.model_fields
+        tilts = {name: default[name].default for name in ("tilt_min", "tilt_max")}  # to be looked at: no file has them
+        chosen["prepare_star"] = {**found.prepare_star, **tilts}
+    if gpu_count() > 1:
+        chosen["resources"] = {"ranks_per_node": gpu_count()}
+    if not found.has_halves:
+        return chosen
+    arch, largest = ("unet-medium", 96) if gpu_count() else ("unet-tiny", max(32, min(64, min(found.shape) // 2)))
+    divisor = ARCHITECTURES[arch].divisor
+    cube_size = min(largest, *found.shape) // divisor * divisor
+    if cube_size < divisor:
+        raise UserError(f"tomograms of {'×'.join(map(str, found.shape))} voxels are too thin for {arch}")
+    return chosen | {
+        "extract": {},
+        "refine": {"arch": arch, "cube_size": cube_size},
+        "predict": {},
+        "report": {},
+    }
+
+
+def _job_text(found: _Found, chosen: Chosen) -> str:
+    head = [
+        f"# What isonet2 init found here: {found.sentence}.",
+        "# A section that is here runs, in this order. A key behind a # has the value that is used without it;",
+        "# take the # away to change it. Then: isonet2 validate job.yaml",
+    ]
+    if found.prepare_star is not None:
+        head.append("# Look at tilt_min and tilt_max first: they are not in the tomograms.")
+    if not found.has_halves:
+        head.append(
+            "# To refine, isonet2 needs two halves of each tomogram: see prepare_star.even and prepare_star.odd."
+        )
+    lines = [*head, "", "version: 1", ""]
+    for setting in settings_of(Job):
+        if setting.name != "version":
+            lines += _setting_lines(setting, {}, "")
+    for name, section in sections().items():
+        if name != "simulate":
+            lines += _section_lines(name, section, chosen)
+    return "\n".join(lines) + "\n"
+
+
+def _section_lines(name: str, section: type[Section], chosen: Chosen) -> Iterator[str]:
+    active = name in chosen or name not in STAGES
+    yield ""
+    yield f"# {' '.join((section.__doc__ or '').split())}"
+    yield f"{'' if active else '#'}{name}:"
+    for setting in settings_of(section):
+        yield from _setting_lines(setting, chosen.get(name, {}), "  ")
+
+
+def _setting_lines(setting: Setting, chosen: Mapping[str, object], indent: str) -> list[str]:
+    needs = "" if setting.is_text else f" ({setting.needs})"
+    value = chosen.get(setting.name, setting.default)
+    text = "" if value is None else written(value)
+    if setting.is_text and text and not _PLAIN.fullmatch(text):
+        text = json.dumps(text, ensure_ascii=False)
+    line = f"{'' if setting.name in chosen else '#'}{setting.name}: {text}".rstrip()
+    return [f"{indent}# {setting.explained}{needs}", f"{indent}{line}"]

@@ -1,0 +1,135 @@
+"""predict: apply a trained network to whole tomograms."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from isonet2 import log
+from isonet2.data.sources import Source, halves_of
+from isonet2.errors import UserError
+from isonet2.inference.networks import NetworkInfo, load_network, network_name
+from isonet2.inference.predictor import Predictor
+from isonet2.inference.tomogram import Prediction, plan_prediction, predict_row, put_together
+from isonet2.io.atomic import existing_file
+from isonet2.io.fingerprint import fingerprint
+from isonet2.io.star import read_star, select_rows, update_rows
+from isonet2.job.models import Job, Predict, Refine
+from isonet2.models.compute import Compute, choose_compute
+from isonet2.parallel.collectives import on_first_rank, on_shared_items
+from isonet2.parallel.world import World
+
+_ROWS_EACH = 4  # rows of tiles for each rank in one wave: even shares, without the rows of all tomograms on disk
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One tomogram: its row of the STAR file and what becomes of it."""
+
+    index: int
+    prediction: Prediction
+
+
+def inputs(job: Job) -> dict[str, Any]:
+    """What the predictions depend on: the network and the halves."""
+    return {"network": fingerprint(_model(job))} | {
+        source.name: {
+            "halves": [fingerprint(path) for path in source.halves],
+            "tilts": [source.tilt_min_deg, source.tilt_max_deg],
+        }
+        for _, source in _chosen(job)
+    }
+
+
+def run(job: Job, world: World) -> dict[str, Any]:
+    """Write the corrected tomograms and name them in the STAR file.
+
+    Ranks share the rows of tiles; what a row adds waits on disk until whoever puts the tomogram together streams all
+    of them, plane by plane. Rows that an earlier run finished are kept. Memory for each rank: one row, cube_size × y ×
+    x float32 for each half, and one batch of tiles in the network. Disk for the while: 1.5 × the outputs.
+    """
+    section = job.predict or Predict()
+    network, info = on_first_rank(world, lambda: load_network(_model(job)))
+    compute = choose_compute(world.device, mixed_precision=section.mixed_precision)
+    tasks = on_first_rank(world, lambda: _tasks(job, section, info, compute))
+    predictor = Predictor(compute.place(network), compute, info.cube_size, section.tile_batch, section.apply_mw_x1)
+    for wave in _waves(tasks, world.size):
+        _predict_wave(wave, predictor, world)
+        written = {task.index: {"corrected": _in_job(job, task.prediction.outputs[0])} for task in wave}
+        on_first_rank(world, partial(update_rows, job.path(job.star_file), written))
+    outputs = [output for task in tasks for output in task.prediction.outputs]
+    return {
+        "outputs": [_in_job(job, output) for output in outputs],
+        "network": _in_job(job, _model(job)),
+        "epoch": info.epoch,
+        "corrected": {task.prediction.source.name: _in_job(job, task.prediction.outputs[0]) for task in tasks},
+        "precision": compute.name,
+    }
+
+
+def _model(job: Job) -> Path:
+    """The network that is named, or the last one that refine of this job exports."""
+    section, refine = job.predict or Predict(), job.refine or Refine()
+    info = NetworkInfo(refine.method, refine.arch, refine.cube_size, refine.epochs)
+    exported = job.path(refine.output_dir) / network_name(info, numbered=False)
+    return existing_file(job.path(section.model) if section.model else exported, what="network")
+
+
+def _chosen(job: Job) -> list[tuple[int, Source]]:
+    """The tomograms to predict, with their index in the STAR file."""
+    rows = select_rows(read_star(job.path(job.star_file)), (job.predict or Predict()).tomo_idx)
+    return list(zip((row.index for row in rows), halves_of(rows, job.path), strict=True))
+
+
+def _tasks(job: Job, section: Predict, info: NetworkInfo, compute: Compute) -> list[_Task]:
+    """What to do; UserError if a file is missing or there is no room."""
+    folder = job.path(section.output_dir)
+    network = f"{fingerprint(_model(job))} {compute.name}"
+    tasks = [
+        _Task(index, plan_prediction(source, section, cube_size=info.cube_size, network=network, folder=folder))
+        for index, source in _chosen(job)
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    needed = sum(4 * math.prod(task.prediction.source.shape) * len(task.prediction.outputs) for task in tasks)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise UserError(f"{folder}: {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free")
+    return tasks
+
+
+def _waves(tasks: Sequence[_Task], ranks: int) -> Iterator[list[_Task]]:
+    """Tomograms in groups of enough rows to keep all ranks busy."""
+    wave: list[_Task] = []
+    for task in tasks:
+        wave.append(task)
+        if sum(len(member.prediction.tiling.z) for member in wave) >= _ROWS_EACH * ranks:
+            yield wave
+            wave = []
+    if wave:
+        yield wave
+
+
+def _predict_wave(wave: list[_Task], predictor: Predictor, world: World) -> None:
+    """The rows of some tomograms, shared out, then the tomograms themselves, shared out too."""
+    items = [(task.prediction, row) for task in wave for row in range(len(task.prediction.tiling.z))]
+    costs = [float(len(p.tiling.y) * len(p.tiling.x)) for p, _ in items]
+
+    def row(item: tuple[Prediction, int]) -> None:
+        prediction, number = item
+        predict_row(prediction, number, predictor)
+        log.info(f"{prediction.source.name}: row {number + 1} of {len(prediction.tiling.z)}")
+
+    on_shared_items(world, items, costs, row)
+    sizes = [float(math.prod(task.prediction.source.shape)) for task in wave]
+    on_shared_items(world, [task.prediction for task in wave], sizes, put_together)
+
+
+def _in_job(job: Job, path: Path) -> str:
+    """As the STAR file names it: from the job's folder if it lies there."""
+    return os.path.relpath(path, job.folder) if path.is_relative_to(job.folder) else str(path)

@@ -1,0 +1,236 @@
+"""prepare_star: list tomograms, their halves and how they were taken."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isonet2.errors import UserError
+from isonet2.io.coordinates import points_inside, read_coordinates
+from isonet2.io.fingerprint import fingerprint
+from isonet2.io.mrc import MrcHeader, open_volume, read_header, writing_mrc
+from isonet2.io.pairing import COORDINATES, TOMOGRAMS, list_files, one_for_each, pair_by_name
+from isonet2.io.star import TomogramRow, read_star, write_star
+from isonet2.job.models import Job, PrepareStar
+from isonet2.log import info, warn
+from isonet2.parallel.collectives import on_first_rank
+from isonet2.parallel.world import World
+
+_SUBTOMOS = 3000  # cubes over all tomograms when the user does not say
+
+
+@dataclass(frozen=True)
+class _Found:
+    """One tomogram: its files by role (full, even, odd) as the STAR file names them, and the header they share."""
+
+    name: str
+    files: dict[str, str]
+    header: MrcHeader
+
+
+def inputs(job: Job) -> dict[str, Any]:
+    """What the list depends on: the files in the folders that it is made from."""
+    section = _section(job)
+    tomograms = {name: TOMOGRAMS for name in (section.full, section.even, section.odd, section.mask_folder) if name}
+    folders = tomograms | ({section.coordinate_folder: COORDINATES} if section.coordinate_folder else {})
+    return {
+        name: {path.name: fingerprint(path) for path in list_files(job.path(name), suffixes)}
+        for name, suffixes in folders.items()
+    }
+
+
+def run(job: Job, world: World) -> dict[str, Any]:
+    """Write the STAR file, and the averages of halves if asked for. Rank 0 works. Memory: two planes.
+
+    What an older file of that name says of masks, results and further columns is kept for the same tomograms.
+    """
+    return on_first_rank(world, lambda: _prepare(job, _section(job)))
+
+
+def _section(job: Job) -> PrepareStar:
+    assert job.prepare_star is not None
+    return job.prepare_star
+
+
+def _prepare(job: Job, section: PrepareStar) -> dict[str, Any]:
+    found = _find(job, section)
+    rows = _rows(job, section, found)
+    if section.create_average:
+        rows = [_averaged(job, row) for row in rows]
+    rows = _with_earlier_results(job, rows)
+    write_star(job.path(job.star_file), rows)
+    cubes = sum(row.number_subtomos for row in rows)
+    info(f"prepare_star: {len(rows)} tomograms, {cubes} cubes to cut: {job.star_file}")
+    return {
+        "tomograms": len(rows),
+        "pairs": sum(row.half1 is not None for row in rows),
+        "pixel_sizes_angstrom": sorted({row.pixel_size_angstrom for row in rows}),
+        "number_subtomos": cubes,
+    }
+
+
+def _find(job: Job, section: PrepareStar) -> list[_Found]:
+    """The tomograms in the order of their names. UserError if the files of one differ in shape."""
+    if section.full and section.create_average:
+        raise UserError("prepare_star.create_average: the averages would take the place of full; leave one of them out")
+    given = {role: name for role in ("full", "even", "odd") if (name := getattr(section, role)) is not None}
+    found = []
+    for name, paths in pair_by_name({role: job.path(folder) for role, folder in given.items()}).items():
+        first, *others = paths.values()
+        header = read_header(first)
+        for other in others:
+            _check_shape(other, header.shape, first)
+        found.append(_Found(name, {role: str(Path(given[role]) / path.name) for role, path in paths.items()}, header))
+    return found
+
+
+def _check_shape(path: Path, shape: tuple[int, int, int], like: Path) -> None:
+    own = read_header(path).shape
+    if own != shape:
+        sizes = ["×".join(map(str, size)) for size in (own, shape)]
+        raise UserError(f"{path}: {sizes[0]} voxels (z, y, x), but {like} has {sizes[1]}; they must have one shape")
+
+
+def _rows(job: Job, section: PrepareStar, found: Sequence[_Found]) -> list[TomogramRow]:
+    sizes = _pixel_sizes(section, found)
+    defocus = _one_for_each("defocus", section.defocus, len(found))
+    masks = _masks(job, section, found)
+    points = _coordinates(job, section, found)
+    counts = _counts(job, section, found, points)
+    return [
+        TomogramRow(
+            index=n + 1,
+            tomogram=tomogram.files.get("full"),
+            half1=tomogram.files.get("even"),
+            half2=tomogram.files.get("odd"),
+            pixel_size_angstrom=sizes[n],
+            defocus_angstrom=defocus[n],
+            voltage_kv=section.voltage,
+            cs_mm=section.cs,
+            amplitude_contrast=section.ac,
+            tilt_min_deg=section.tilt_min,
+            tilt_max_deg=section.tilt_max,
+            tilt_step_deg=section.tilt_step,
+            mask=masks[n],
+            coordinates=points[n],
+            number_subtomos=counts[n],
+        )
+        for n, tomogram in enumerate(found)
+    ]
+
+
+def _pixel_sizes(section: PrepareStar, found: Sequence[_Found]) -> list[float]:
+    """The size that the user gave, or those of the headers (6 digits: they are quotients of float32)."""
+    in_headers = [float(f"{tomogram.header.pixel_size_angstrom[2]:.6g}") for tomogram in found]
+    unset = [tomogram.name for tomogram, size in zip(found, in_headers, strict=True) if size in (0.0, 1.0)]
+    if section.pixel_size == "auto":
+        if unset:
+            raise UserError(
+                f"prepare_star.pixel_size: the header of {unset[0]} (of {len(unset)}) has none; give it in Å"
+            )
+        return in_headers
+    given = section.pixel_size
+    other = [size for size in in_headers if size not in (0.0, 1.0) and abs(size / given - 1) > 0.01]
+    if other:
+        warn(
+            f"prepare_star: pixel_size {given:g} Å is used, though {len(other)} headers say otherwise ({other[0]:g} Å)"
+        )
+    return [given] * len(found)
+
+
+def _one_for_each(option: str, values: Sequence[float], count: int) -> list[float]:
+    if len(values) not in (1, count):
+        raise UserError(f"prepare_star.{option}: {len(values)} values for {count} tomograms; give one, or one for each")
+    return list(values) * (count if len(values) == 1 else 1)
+
+
+def _masks(job: Job, section: PrepareStar, found: Sequence[_Found]) -> list[str | None]:
+    if section.mask_folder is None:
+        return [None] * len(found)
+    names = [tomogram.name for tomogram in found]
+    paths = one_for_each(names, job.path(section.mask_folder), TOMOGRAMS, word="mask")
+    for tomogram, path in zip(found, paths, strict=True):
+        _check_shape(path, tomogram.header.shape, Path(next(iter(tomogram.files.values()))))
+    return [str(Path(section.mask_folder) / path.name) for path in paths]
+
+
+def _coordinates(job: Job, section: PrepareStar, found: Sequence[_Found]) -> list[str | None]:
+    if section.coordinate_folder is None:
+        return [None] * len(found)
+    names = [tomogram.name for tomogram in found]
+    paths = one_for_each(names, job.path(section.coordinate_folder), COORDINATES, word="coords")
+    return [str(Path(section.coordinate_folder) / path.name) for path in paths]
+
+
+def _counts(job: Job, section: PrepareStar, found: Sequence[_Found], coordinates: Sequence[str | None]) -> list[int]:
+    """Cubes to cut from each tomogram: its points where there are any, else as asked for, else a share of 3000."""
+    if section.number_subtomos == "auto":
+        counts = _shared_out(_SUBTOMOS, [math.prod(tomogram.header.shape) for tomogram in found])
+    else:
+        counts = [section.number_subtomos] * len(found)
+    return [
+        count if name is None else _points_inside(job.path(name), tomogram.header.shape)
+        for count, name, tomogram in zip(counts, coordinates, found, strict=True)
+    ]
+
+
+def _shared_out(total: int, volumes: Sequence[int]) -> list[int]:
+    """Whole shares in proportion to `volumes`, at least 1 each; together `total`, or 1 each where that is more."""
+    exact = total * np.array(volumes) / sum(volumes)
+    shares = np.ones(len(volumes), np.int64)
+    for _ in range(total - len(volumes)):
+        shares[np.argmax(exact - shares)] += 1
+    return [int(share) for share in shares]
+
+
+def _points_inside(path: Path, shape: tuple[int, int, int]) -> int:
+    inside = points_inside(read_coordinates(path), shape)
+    if not inside.any():
+        raise UserError(
+            f"{path}: none of its {len(inside)} points lies in the tomogram; they should be x y z in pixels"
+        )
+    if not inside.all():
+        warn(f"prepare_star: {path}: {(~inside).sum()} of {len(inside)} points lie outside the tomogram: left out")
+    return int(inside.sum())
+
+
+def _averaged(job: Job, row: TomogramRow) -> TomogramRow:
+    """Write the mean of the two halves beside the STAR file, as float32 whatever they are: the row with its name."""
+    assert row.half1 is not None
+    assert row.half2 is not None
+    name = str(Path(job.star_file).parent / "average" / f"{row.name}.mrc")
+    with (
+        open_volume(job.path(row.half1)) as even,
+        open_volume(job.path(row.half2)) as odd,
+        writing_mrc(
+            job.path(name), even.shape, header=even.header, pixel_size_angstrom=row.pixel_size_angstrom
+        ) as average,
+    ):
+        for z in range(even.shape[0]):
+            average.append((even[z : z + 1] + odd[z : z + 1]) / 2)
+    return replace(row, tomogram=name)
+
+
+def _with_earlier_results(job: Job, rows: Sequence[TomogramRow]) -> list[TomogramRow]:
+    """The rows with what later stages or the user wrote into an older file, where a tomogram has the same files."""
+    star = job.path(job.star_file)
+    earlier = {(row.tomogram, row.half1, row.half2): row for row in read_star(star)} if star.exists() else {}
+    return [
+        replace(
+            row,
+            deconvolved=old.deconvolved,
+            mask_boundary=old.mask_boundary,
+            mask=row.mask or old.mask,
+            corrected=old.corrected,
+            denoised=old.denoised,
+            extra=old.extra,
+        )
+        if (old := earlier.get((row.tomogram, row.half1, row.half2)))
+        else row
+        for row in rows
+    ]

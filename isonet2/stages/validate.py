@@ -1,0 +1,195 @@
+"""validate: a job against its inputs and this machine, before any work. Reads headers only, and needs no torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from isonet2.data.sources import halves_of
+from isonet2.errors import UserError
+from isonet2.io.atomic import existing_file
+from isonet2.io.mrc import read_header
+from isonet2.io.pairing import COORDINATES, TOMOGRAMS, one_for_each, pair_by_name
+from isonet2.io.star import TomogramRow, file_in_column, read_star, select_rows
+from isonet2.job.models import Extract, Job, MakeMask, Predict, PrepareStar, Simulate
+from isonet2.job.plan import Plan, TomogramFacts, make_plan, samples_of_each
+from isonet2.parallel.machine import core_count, gpu_count, memory_bytes
+
+_UNSET = (0.0, 1.0)  # pixel sizes that mean: nobody said
+
+
+def validate(job: Job) -> Plan:
+    """The plan of a job whose inputs were found good. UserError with a line for each mistake.
+
+    What earlier stages of the same job will make need not be there yet.
+    """
+    mistakes: list[str] = []
+    tomograms = _tomograms(job, mistakes)
+    _check_other_files(job, mistakes)
+    with _collecting(mistakes):
+        plan = make_plan(job, tomograms)
+        _check_room(job, plan)
+    if mistakes:
+        raise UserError("\n".join(mistakes))
+    return replace(plan, warnings=(*plan.warnings, *_doubts(job, plan)))
+
+
+@contextmanager
+def _collecting(mistakes: list[str]) -> Iterator[None]:
+    """Put a UserError raised inside on the list, and go on behind the block."""
+    try:
+        yield
+    except UserError as error:
+        mistakes.append(str(error))
+
+
+def _tomograms(job: Job, mistakes: list[str]) -> list[TomogramFacts] | None:
+    """Those that the stages will work on; None if they are not there yet, or nothing reads them."""
+    rows: list[TomogramRow] = []
+    with _collecting(mistakes):
+        if job.prepare_star:
+            rows = _rows_to_come(job, job.prepare_star)
+        elif job.make_mask or job.extract or job.refine or job.predict or job.report:
+            rows = read_star(job.path(job.star_file))
+    if not rows or not (job.make_mask or job.extract or job.refine or job.predict):
+        return None
+    cut = _chosen(job, rows, mistakes)
+    facts = []
+    for row in rows:
+        with _collecting(mistakes):
+            facts.append(_facts(job, row, cut=row in cut))
+    return facts
+
+
+def _chosen(job: Job, rows: list[TomogramRow], mistakes: list[str]) -> list[TomogramRow]:
+    """The rows that cubes are cut from, once every choice of tomograms was looked at."""
+    preview = str(job.refine.prev_tomo_idx) if job.refine and job.refine.with_preview else None
+    choices = (job.make_mask or MakeMask(), job.predict or Predict(), job.extract or Extract())
+    chosen = rows
+    for choice in (preview, *(section.tomo_idx for section in choices)):  # that of extract comes last, and stays
+        with _collecting(mistakes):
+            chosen = select_rows(rows, choice)
+    return chosen
+
+
+def _rows_to_come(job: Job, section: PrepareStar) -> list[TomogramRow]:
+    """What prepare_star is going to list; nothing if simulate makes it first."""
+    roles = {role: folder for role in ("full", "even", "odd") if (folder := getattr(section, role)) is not None}
+    if any(_made_before(job, folder) for folder in roles.values()):
+        return []
+    paired = pair_by_name({role: job.path(folder) for role, folder in roles.items()})
+    if section.pixel_size == "auto":
+        for files in paired.values():
+            path = next(iter(files.values()))
+            if read_header(path).pixel_size_angstrom[2] in _UNSET:
+                raise UserError(f"{path}: its header has no pixel size: set prepare_star.pixel_size")
+    masks, points = (
+        one_for_each([*paired], job.path(folder), suffixes, word=word) if folder else [None] * len(paired)
+        for folder, suffixes, word in (
+            (section.mask_folder, TOMOGRAMS, "mask"),
+            (section.coordinate_folder, COORDINATES, "coords"),
+        )
+    )
+    counts = samples_of_each(section, tomograms=len(paired))
+    return [
+        TomogramRow(
+            index=index + 1,
+            tomogram=str(files["full"]) if "full" in files else None,
+            half1=str(files["even"]) if "even" in files else None,
+            half2=str(files["odd"]) if "odd" in files else None,
+            pixel_size_angstrom=0.0,
+            tilt_min_deg=section.tilt_min,
+            tilt_max_deg=section.tilt_max,
+            mask=str(masks[index]) if masks[index] else None,
+            coordinates=str(points[index]) if points[index] else None,
+            number_subtomos=counts[index],
+        )
+        for index, files in enumerate(paired.values())
+    ]
+
+
+def _facts(job: Job, row: TomogramRow, *, cut: bool) -> TomogramFacts:
+    """Shape and samples, from the headers. UserError for files that are missing, cannot be read or do not fit."""
+    if job.make_mask:
+        read_header(job.path(_masked_file(row, job.make_mask)))
+        row = replace(row, mask=None)  # it will be made anew
+    if job.extract or job.refine or job.predict:
+        source = halves_of([row], job.path)[0]
+        return TomogramFacts(row.name, source.shape, source.number if cut else 0)
+    return TomogramFacts(row.name, shape, row.number_subtomos)
+
+
+def _masked_file(row: TomogramRow, section: MakeMask) -> str:
+    """The file that make_mask reads."""
+    column = section.input_column
+    file = file_in_column(row, column) if column else row.deconvolved or row.tomogram or row.half1
+    if file is None:
+        raise UserError(f"make_mask.input_column: {column} of {row.name} is empty: choose another column")
+    return file
+
+
+def _made_before(job: Job, folder: str) -> bool:
+    """Whether simulate of this job makes the folder."""
+    if job.simulate is None:
+        return False
+    return job.path(folder).resolve().is_relative_to(job.path(job.simulate.output_dir).resolve())
+
+
+def _check_other_files(job: Job, mistakes: list[str]) -> None:
+    model = job.path(job.predict.model) if job.predict and job.predict.model else None
+    if model and not (job.refine and model.resolve().is_relative_to(job.path(job.refine.output_dir).resolve())):
+        with _collecting(mistakes):
+            existing_file(model, what="predict.model")
+    truth = job.report.truth_folder if job.report else None
+    if truth and not _made_before(job, truth) and not job.path(truth).is_dir():
+        mistakes.append(f"{job.path(truth)}: no such folder (report.truth_folder)")
+
+
+def _check_room(job: Job, plan: Plan) -> None:
+    """UserError if a disk has less room than its folders still need: what lies in them counts as theirs."""
+    needs = (
+        ((job.simulate or Simulate()).output_dir, plan.simulation_bytes),
+        ((job.make_mask or MakeMask()).output_dir, plan.mask_bytes),
+        ((job.extract or Extract()).cache_dir, plan.cache_bytes),
+        ((job.predict or Predict()).output_dir, plan.prediction_bytes),
+    )
+    missing: dict[int, int] = defaultdict(int)
+    for folder, needed in ((job.path(name), needed) for name, needed in needs if needed is not None):
+        there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        if not os.access(there, os.W_OK):
+            raise UserError(f"{there}: cannot be written to: choose another folder")
+        disk, free = there.stat().st_dev, shutil.disk_usage(there).free
+        missing[disk] += max(0, needed - _size_bytes(folder))
+        if missing[disk] > free:
+            raise UserError(
+                f"{folder}: {missing[disk] / 1e9:.1f} GB are needed on this disk and {free / 1e9:.1f} GB are free: "
+                "make room, choose another folder, or cut fewer or smaller cubes"
+            )
+
+
+def _size_bytes(folder: Path) -> int:
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):  # a run that goes on beside this removes files
+                total += (Path(place) / name).stat().st_size
+    return total
+
+
+def _doubts(job: Job, plan: Plan) -> Sequence[str]:
+    """Where the job asks for more than this machine has. A login node says nothing about a job of several nodes."""
+    here, doubts = job.resources.ranks_per_node, []
+    if job.resources.nodes > 1:
+        return []
+    cores = here * (job.resources.threads_per_rank or 1)
+    if cores > core_count():
+        doubts.append(f"resources: {cores} cores are asked for, this machine gives {core_count()}")
+    memory = here * max(plan.training_memory_bytes or 0, plan.prediction_memory_bytes or 0)
+    if gpu_count() == 0 and memory > memory_bytes():
+        doubts.append(f"memory: {memory / 1e9:.1f} GB may be needed, this machine has {memory_bytes() / 1e9:.1f} GB")
+    return doubts

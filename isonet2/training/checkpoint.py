@@ -1,0 +1,99 @@
+"""Checkpoints: written whole, found again, and refused where the job has become another one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from isonet2 import __version__, log
+from isonet2.errors import UserError
+from isonet2.io.atomic import replacing
+from isonet2.job.models import Refine
+
+_FREE = {
+    "output_dir", "epochs", "batch_size", "save_interval", "with_preview", "prev_tomo_idx", "checkpoint_minutes",
+    "keep_checkpoints", "loader_workers",
+}  # fmt: skip
+
+
+@dataclass
+class Position:
+    """How far training is: optimizer steps done, and what the epoch has summed up so far."""
+
+    step: int = 0
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0, 0.0])
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training is, apart from its length: the same on the first start and on every resume."""
+
+    settings: dict[str, Any]
+    seed: int
+    batch_size: int
+    samples: int
+
+    @staticmethod
+    def of(refine: Refine, *, seed: int, batch_size: int, samples: int) -> Training:
+        """The settings that the weights depend on."""
+        return Training(refine.model_dump(exclude=_FREE), seed, batch_size, samples)
+
+
+class Checkpoints:
+    """The folder of checkpoints of one training: step00000120.pt and so on."""
+
+    def __init__(self, folder: Path, *, keep: int) -> None:
+        self._folder, self._keep = folder, keep
+
+    def save(self, learner_state: dict[str, Any], training: Training, position: Position, *, stays: bool) -> None:
+        """Write a checkpoint and remove those that are neither among the latest nor to stay."""
+        content = {
+            "isonet2": __version__,
+            "training": asdict(training),
+            "position": asdict(position),
+            "stays": stays,
+            **learner_state,
+        }
+        path = self._folder / f"step{position.step:08d}{'_saved' if stays else ''}.pt"
+        with replacing(path) as part:
+            torch.save(content, part)
+        for old in [p for p in self._all() if not p.stem.endswith("_saved")][: -self._keep]:
+            old.unlink()
+
+    def latest(self) -> dict[str, Any] | None:
+        """The content of the last one that can be read; one that cannot is passed over with a warning."""
+        for path in reversed(self._all()):
+            try:
+                content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            except Exception as error:  # whatever the unpickler meets in a damaged file
+                log.warn(f"{path}: cannot be read ({type(error).__name__}); the one before it is taken")
+                continue
+            return content
+        return None
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        for path in self._all():
+            path.unlink()
+
+    def _all(self) -> list[Path]:
+        return sorted(self._folder.glob("step*.pt"))
+
+
+def check_same(found: dict[str, Any], training: Training, folder: Path) -> None:
+    """UserError if a checkpoint comes from a training with other settings: its weights would not be what was asked for."""
+    then, now = found["training"], asdict(training)
+    differ = [
+        f"{name} was {then['settings'].get(name)} and is {value}"
+        for name, value in now["settings"].items()
+        if then["settings"].get(name) != value
+    ]
+    differ += [f"{n} was {then[n]} and is {now[n]}" for n in ("seed", "batch_size", "samples") if then[n] != now[n]]
+    if differ:
+        raise UserError(
+            f"{folder}: its checkpoints are of another training ({'; '.join(differ)}): "
+            "use --restart to begin anew, or another refine.output_dir"
+        )

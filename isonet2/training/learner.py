@@ -1,0 +1,133 @@
+"""One network being trained by all ranks: a step at a time, and everything that has to come back after an interruption."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
+
+from isonet2.data.dataset import Batch
+from isonet2.job.models import Refine
+from isonet2.models.compute import choose_compute
+from isonet2.models.registry import build_network
+from isonet2.parallel.collectives import all_sum
+from isonet2.parallel.world import World
+from isonet2.training.objectives import OBJECTIVES, Weighing
+
+
+def learning_rate_at(step: int, *, steps: int, warmup_steps: int, highest: float, lowest: float) -> float:
+    """A linear rise over `warmup_steps`, then half a cosine down to `lowest` at the last of `steps` (SGDR, 1608.03983)."""
+    warmup = min(warmup_steps, steps // 2)
+    if step < warmup:
+        return highest * (step + 1) / warmup
+    share = (step - warmup) / max(1, steps - warmup)
+    return lowest + (highest - lowest) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+class Learner:
+    """Network, averaged network, optimizer and loss scale. The same on every rank after every step."""
+
+    def __init__(self, refine: Refine, world: World, *, seed: int) -> None:
+        self.world = world
+        self.compute = choose_compute(world.device, mixed_precision=refine.mixed_precision)
+        self.network = self.compute.place(build_network(refine.arch, seed=seed))
+        self.average = AveragedModel(self.network, multi_avg_fn=_following(refine.ema_decay), use_buffers=True)
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=refine.learning_rate)
+        self.scaler = torch.amp.GradScaler(self.compute.device.type, enabled=self.compute.needs_scaler)
+        self._objective = OBJECTIVES[refine.method]
+        self._weighing = Weighing(refine.loss_func, refine.mw_weight)
+        self._parallel: nn.Module = self.network
+        if world.size > 1:
+            # With find_unused_parameters DDP keeps its first buckets. Otherwise it packs anew after the first step, and
+            # after a resume sums of three ranks would be taken in another order: not the same bits.
+            self._parallel = DistributedDataParallel(
+                self.network, broadcast_buffers=False, find_unused_parameters=True
+            )
+
+    @property
+    def predicting(self) -> nn.Module:
+        """The averaged network, in evaluation mode: it predicts and is exported."""
+        return self.average.module.eval()
+
+    def step(self, parts: Iterable[Batch], *, batch_size: int, learning_rate: float) -> Tensor:
+        """One optimizer step on the micro-batches of this rank.
+
+        Returns float64 (4,): total, measured and wedge loss, each summed over the `batch_size` samples of all ranks,
+        and the norm of the gradient. Every sample weighs the same, however unevenly the ranks share them.
+        """
+        parts = list(parts)
+        self.network.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        sums = torch.zeros(3, dtype=torch.float64, device=self.compute.device)
+        for number, part in enumerate(parts):
+            with self._together(last=number == len(parts) - 1):
+                losses = self._objective(self._student, self._teacher, self._on_device(part), self._weighing)
+                weight = self.world.size / batch_size  # DDP takes the mean over the ranks
+                self.scaler.scale(losses.total.sum() * weight).backward()
+            sums += torch.stack([loss.detach().sum().double() for loss in losses])
+        self.scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.network.parameters() if p.grad is not None])
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.average.update_parameters(self.network)
+        return torch.cat([all_sum(self.world, sums), norm.double()[None]])
+
+    def _student(self, volumes: Tensor) -> Tensor:
+        with self.compute.precision():
+            found: Tensor = self._parallel(self.compute.lay_out(volumes))
+        return found.to(volumes.dtype)
+
+    def _teacher(self, volumes: Tensor) -> Tensor:
+        """The same network with the statistics that it predicts with; no gradient."""
+        self.network.eval()
+        with torch.no_grad(), self.compute.precision():
+            found: Tensor = self.network(self.compute.lay_out(volumes))
+        self.network.train()
+        return found.to(volumes.dtype)
+
+    def _together(self, *, last: bool) -> AbstractContextManager[Any]:
+        """Gradients travel once a step, with the last micro-batch."""
+        if isinstance(self._parallel, DistributedDataParallel) and not last:
+            return self._parallel.no_sync()
+        return nullcontext()
+
+    def _on_device(self, batch: Batch) -> Batch:
+        """Cubes go to the device; rotations stay, since which voxels move where is decided by the host."""
+        moved = {name: getattr(batch, name).to(self.compute.device, non_blocking=True) for name in _CUBES}
+        return batch._replace(**moved)
+
+    def state(self) -> dict[str, Any]:
+        """All that a checkpoint needs to go on with the same bits."""
+        return {name: getattr(self, name).state_dict() for name in _STATEFUL}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Become what `state()` described."""
+        for name in _STATEFUL:
+            getattr(self, name).load_state_dict(state[name])
+
+
+_CUBES = ("half1", "half2", "mask", "noise")
+_STATEFUL = ("network", "average", "optimizer", "scaler")
+
+
+def _following(decay: float) -> Any:
+    """The rule of the averaged network: it follows closely at first, so that its start is forgotten."""
+
+    def update(averaged: list[Tensor], current: list[Tensor], steps: Tensor | int) -> None:
+        weight = 1 - min(decay, (1 + float(steps)) / (10 + float(steps)))
+        with torch.no_grad():
+            for old, new in zip(averaged, current, strict=True):
+                if old.is_floating_point():
+                    old.lerp_(new, weight)
+                else:
+                    old.copy_(new)
+
+    return update

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from isonet2.errors import UserError
+from isonet2.io.coordinates import points_inside, read_coordinates
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.txt", "# x y z\n30 20 10\n\n31.5\t0 7 0.9 more\n"),
+        ("a.csv", "30,20,10\n31.5, 0, 7\n"),
+        ("a.star", "data_optics\n\nloop_\n_rlnOpticsGroup #1\n1\n\ndata_particles\n\nloop_\n_rlnCoordinateY #1\n"
+                   "_rlnCoordinateX #2\n_rlnCoordinateZ #3\n20 30.000 10\n0 31.5 7\n"),
+    ],
+)  # fmt: skip
+def test_points_come_as_z_y_x_from_any_kind_of_file(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    assert read_coordinates(tmp_path / name).tolist() == [[10, 20, 30], [7, 0, 31.5]]
+
+
+def test_points_of_a_model_are_moved_to_voxel_centres(tmp_path: Path) -> None:
+    """IMOD's voxel (30, 20, 10) has its centre at 30.5, 20.5, 10."""
+    contour = b"CONT" + struct.pack(">iIii3f", 1, 0, 0, 0, 30.5, 20.5, 10)
+    (tmp_path / "a.mod").write_bytes(b"IMODV1.2" + bytes(232) + b"OBJT" + bytes(176) + contour + b"IEOF")
+    assert read_coordinates(tmp_path / "a.mod").tolist() == [[10, 20, 30]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.txt", "1 2\n", "not a list of points"),
+        ("a.txt", "x y z\n1 2 3\n", "not a list of points"),
+        ("a.txt", "\n", "no points"),
+        ("a.txt", "1 2 nan\n", "not numbers"),
+        ("a.star", "data_\nloop_\n_rlnCoordinateX #1\n1\n", "no block has the columns"),
+        ("a.star", "data_\nloop_\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n1 2 x\n", "not a number"),
+    ],
+)
+def test_what_is_no_list_of_points_is_named(tmp_path: Path, name: str, content: str, words: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=words) as caught:
+        read_coordinates(tmp_path / name)
+    assert str(tmp_path / name) in str(caught.value)
+
+
+def test_a_point_at_the_edge_is_inside_and_one_beyond_it_is_not() -> None:
+    points = np.array([[0, 0, 0], [9, 19, 29], [-0.5, 0, 0], [9.4, 0, 0], [9.5, 0, 0], [0, 20, 0], [0, 0, -1]])
+    assert points_inside(points, (10, 20, 30)).tolist() == [True, True, True, True, False, False, False]
