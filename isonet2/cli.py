@@ -156,7 +156,7 @@ def _summary(stage: str) -> str:
 
 
 def _overview() -> str:
-    width, indent = _width(), " " * 14
+    width, indent = _width(), " " * 16
     lines = [
         "isonet2: fills the missing wedge of cryo-electron tomograms and denoises them.",
         "",
@@ -168,10 +168,8 @@ def _overview() -> str:
         "Commands (each has its own --help):",
     ]
     for name, command in _commands().items():
-        lines += textwrap.wrap(command.summary, width, initial_indent=f"  {name}".ljust(14), subsequent_indent=indent)
-    return "\n".join(
-        [*lines, "", "Exit codes: 0 done, 64 a mistake in a job or option, 70 wrong ranks, 75 interrupted."]
-    )
+        lines += textwrap.wrap(command.summary, width, initial_indent=f"  {name}".ljust(16), subsequent_indent=indent)
+    return "\n".join([*lines, "", "Exit codes: 0 done, 64 mistake in job or option, 70 wrong ranks, 75 interrupted."])
 
 
 def _width() -> int:
@@ -212,7 +210,8 @@ def _validate(arguments: Sequence[str]) -> None:
     from isonet2.stages.validate import validate
 
     given = parse_flags(arguments, (_JOB, _SET))
-    print(plan_table(validate(_load(given))))
+    plan = validate(_load(given))
+    print(f"{given.get('job', _JOB.default)}: no mistakes found\n\n{plan_table(plan)}")
 
 
 def _plan(arguments: Sequence[str]) -> None:

@@ -96,8 +96,12 @@ def _by(shape: Shape) -> str:
 
 def normalisation_of(volumes: Sequence[Volume]) -> Normalisation:
     """The affine map that the halves of one tomogram share. UserError if the middle of it is constant."""
-    first, last = central_slab(volumes[0].shape[0])
     try:
-        return measure_normalisation([(volume[z : z + 1] for z in range(first, last)) for volume in volumes])
+        return measure_normalisation([_central_planes(volume) for volume in volumes])
     except ValueError as error:
         raise UserError(f"{volumes[0].path}: {error}") from None
+
+
+def _central_planes(volume: Volume) -> Iterator[npt.NDArray[np.float32]]:
+    first, last = central_slab(volume.shape[0])
+    return (volume[z : z + 1] for z in range(first, last))

@@ -43,6 +43,8 @@ def _of_role(role: str, folders: Mapping[str, Path]) -> dict[str, Path]:
     files = list_files(folders[role], TOMOGRAMS)
     if sum(folder.resolve() == folders[role].resolve() for folder in folders.values()) > 1:
         files = [path for path in files if half_of(path) == _HALVES[role]]
+    if not files:
+        raise UserError(f"{folders[role]}: no file name tells that it is {role}; take folders of their own")
     named: dict[str, Path] = {}
     for path in files:
         other = named.setdefault(path.stem if role == "full" else name_without_half(path), path)

@@ -119,6 +119,10 @@ def _row(cells: Mapping[str, str], place: str) -> TomogramRow:
         raise UserError(f"{place}: {COLUMNS['half1']} and {COLUMNS['half2']} go together: give both, or None")
     if row.tomogram is None and row.half1 is None:
         raise UserError(f"{place}: no tomogram: fill {COLUMNS['tomogram']}, or {COLUMNS['half1']} and its other half")
+    if row.pixel_size_angstrom <= 0:
+        raise UserError(f"{place}: {COLUMNS['pixel_size_angstrom']} is {row.pixel_size_angstrom:g}; give it in Å")
+    if row.tilt_min_deg >= row.tilt_max_deg:
+        raise UserError(f"{place}: {COLUMNS['tilt_min_deg']} is not below {COLUMNS['tilt_max_deg']}; swap them")
     return row
 
 
@@ -210,7 +214,11 @@ def _read_table(path: Path) -> Loop:
     loops = read_loops(path)
     if len(loops) != 1 or not loops[0][1]:
         raise UserError(f"{path}: not a list of tomograms, which is one block of at least one row")
-    return loops[0]
+    columns, table = loops[0]
+    twice = {label for label in columns if columns.count(label) > 1}
+    if twice:
+        raise UserError(f"{path}: {', '.join(sorted(twice))} is there twice; leave one column")
+    return columns, table
 
 
 def read_loops(path: Path) -> list[Loop]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -59,7 +59,7 @@ def job_from_flags(stage: str, arguments: Sequence[str]) -> Job:
 
 
 def parse_flags(arguments: Sequence[str], settings: Iterable[Setting]) -> dict[str, Any]:
-    """The value of each setting given, as text; of a list, joined by commas; of `pairs`, a list of texts.
+    """The value of each setting given: text; of a list, joined by commas; of a switch, a bool; of `pairs`, a list.
 
     UserError with a line for each unknown option, missing value and surplus argument.
     """
@@ -74,32 +74,36 @@ def parse_flags(arguments: Sequence[str], settings: Iterable[Setting]) -> dict[s
         if token == "--":
             free += queue
             break
-        if not _is_option(token):
-            free.append(token)
-            continue
-        spelling, equals, value = token.lstrip(_DASHES).partition("=")
-        setting = known.get(spelling.replace("-", "_"))
-        if setting is None:
-            options = [_flag(word) for word in known]
-            mistakes.append(f"unknown option {_flag(spelling)}{did_you_mean(_flag(spelling), options)}")
-            while queue and not _is_option(queue[0]):  # most likely its values
-                queue.popleft()
-            continue
-        values = [value] if equals else _take(queue, setting)
-        if not values:
-            mistakes.append(f"{_flag(spelling)}: a value is missing, it needs {setting.needs}")
-        elif setting.kind == "pairs":
-            given.setdefault(setting.name, []).extend(values)
-        elif setting.kind == "switch":
-            given[setting.name] = _TRUTH.get(values[0].lower(), values[0])
+        if _is_option(token):
+            mistakes += _read_option(token, queue, known, given)
         else:
-            given[setting.name] = ",".join(values)
+            free.append(token)
     open_positions = [setting.name for setting in settings if setting.positional and setting.name not in given]
     given.update(zip(open_positions, free, strict=False))
     mistakes += [f"unexpected argument '{surplus}'" for surplus in free[len(open_positions) :]]
     if mistakes:
         raise UserError("\n".join(mistakes))
     return given
+
+
+def _read_option(token: str, queue: deque[str], known: Mapping[str, Setting], given: dict[str, Any]) -> list[str]:
+    """Put into `given` what an option says, its values taken from the queue; what is wrong with it."""
+    spelling, equals, value = token.lstrip(_DASHES).partition("=")
+    setting = known.get(spelling.replace("-", "_"))
+    if setting is None:
+        while queue and not _is_option(queue[0]):  # most likely its values
+            queue.popleft()
+        return [f"unknown option {_flag(spelling)}{did_you_mean(_flag(spelling), map(_flag, known))}"]
+    values = [value] if equals else _take(queue, setting)
+    if not values:
+        return [f"{_flag(spelling)}: a value is missing, it needs {setting.needs}"]
+    if setting.kind == "pairs":
+        given.setdefault(setting.name, []).extend(values)
+    elif setting.kind == "switch":
+        given[setting.name] = _TRUTH.get(values[0].lower(), values[0])
+    else:
+        given[setting.name] = ",".join(values)
+    return []
 
 
 def help_page(title: str, examples: Sequence[str], settings: Iterable[Setting], *, width: int) -> str:

@@ -166,7 +166,7 @@ class _Draft:
 
     def _value(self, node: yaml.Node, setting: Setting, place: Place) -> Any:
         """Text as it is written where text is needed, else what YAML 1.2 says; true is no number."""
-        if isinstance(node, yaml.SequenceNode) and all(isinstance(item, yaml.ScalarNode) for item in node.value):
+        if node.tag == f"{_TAG}seq" and all(isinstance(item, yaml.ScalarNode) for item in node.value):
             return [self._value(item, setting, place) for item in node.value]
         if not isinstance(node, yaml.ScalarNode) or node.tag not in _CONVERT:
             self.mistakes.append((place, f"needs {setting.needs}, without nesting or tags"))

@@ -165,12 +165,14 @@ def _with_tomograms(plan: Plan, job: Job, tomograms: Sequence[TomogramFacts]) ->
 def _check_fit(job: Job, tomograms: Sequence[TomogramFacts], samples: int, batch_size: int | None) -> None:
     cube_size = job.cubes[0]
     section = "refine" if job.refine else "extract"
-    mistakes = [
-        f"{section}.cube_size {cube_size} is larger than {t.name}, which has {'×'.join(map(str, t.shape))} voxels "
-        "(z, y, x): take a smaller cube"
-        for t in tomograms
-        if t.samples and min(t.shape) < cube_size
-    ]
+    mistakes = []
+    thin = [t for t in tomograms if t.samples and min(t.shape) < cube_size]
+    if thin:
+        others = f" (and for {len(thin) - 1} more)" if len(thin) > 1 else ""
+        mistakes.append(
+            f"{section}.cube_size {cube_size} is too large for {thin[0].name}, which has "
+            f"{'×'.join(map(str, thin[0].shape))} voxels (z, y, x){others}: take a smaller cube"
+        )
     if batch_size is not None and samples < batch_size:
         mistakes.append(f"refine.batch_size {batch_size} is more than the {samples} cubes there are: make it smaller")
     if mistakes:

@@ -42,6 +42,7 @@ def shell_correlation(a: Tensor, b: Tensor, region: Tensor) -> tuple[Tensor, Ten
     no component. Shells are one component of the shortest side wide. Source: Harauz & van Heel, Optik 73 (1986).
     """
     index, count = _shells(a.shape)
+    region = region & (index < count)
     totals = []
     for moment in _moments(a, b):
         totals.append(torch.zeros(count, dtype=torch.float64).index_add_(0, index[region], moment[region]))

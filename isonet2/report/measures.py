@@ -17,7 +17,7 @@ import torch
 from isonet2.physics.quality import regions, shell_correlation
 
 Array = npt.NDArray[np.float32]
-CROP = 256
+CROP = 192
 PLANES = ("xy", "xz", "yz")
 
 

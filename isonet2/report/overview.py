@@ -41,7 +41,7 @@ def _data(blocks: list[TomogramBlock], total: int) -> str:
         return f"This job holds {words.count(total, 'tomogram')}{kind}; nothing has been corrected yet."
     if corrected < len(blocks):
         return f"Of {words.count(total, 'tomogram')}{kind}, some have been corrected and some have not."
-    return f"The missing wedge of {words.count(total, 'tomogram')}{kind} was filled and the noise was removed."
+    return f"The missing wedge of {words.count(total, 'tomogram')}{kind} was filled and their noise reduced."
 
 
 def _training(job: Job, records: RunRecords) -> str:
@@ -66,7 +66,7 @@ def _quality(blocks: list[TomogramBlock], scores: Scores) -> str:
             for name in ("raw", "linear", "corrected")
         )
         return (
-            f"The correlation with the known truth rose from {raw} to {corrected}, inside the missing wedge from "
+            f"The correlation with the known truth went from {raw} to {corrected}, inside the missing wedge from "
             f"{raw_wedge} to {corrected_wedge}; the best linear filter, which knows the truth, reaches {linear} and "
             f"{linear_wedge}."
         )
@@ -90,7 +90,7 @@ def _cost(records: RunRecords) -> str:
     seconds, memory = sum(record.seconds for record in done), _peak(records)
     most = max(done, key=lambda record: record.seconds)
     share = f", {100 * most.seconds / seconds:.0f} % of it in {most.stage}" if seconds else ""
-    peak = f"; no rank needed more than {memory:.2g} GB of memory" if memory else ""
+    peak = f"; no rank needed more than {words.gigabytes(memory)} of memory" if memory else ""
     return f"All stages together took {words.duration(seconds)}{share}{peak}."
 
 
@@ -106,7 +106,7 @@ def _key_numbers(records: RunRecords, blocks: list[TomogramBlock], scores: Score
     if done:
         numbers.append(KeyNumber(words.duration(sum(record.seconds for record in done)), "all stages"))
     if memory := _peak(records):
-        numbers.append(KeyNumber(f"{memory:.2g} GB", "highest memory of a rank"))
+        numbers.append(KeyNumber(words.gigabytes(memory), "highest memory of a rank"))
     return numbers
 
 

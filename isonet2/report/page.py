@@ -47,7 +47,7 @@ def render_page(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters.update(duration=words.duration, memory=words.memory, fact=words.fact)
+    environment.filters.update(duration=words.duration, memory=words.memory_range, fact=words.fact)
     return environment.get_template("template.html.j2").render(
         title=job.folder.resolve().name,
         version=__version__,

@@ -74,7 +74,7 @@ def opened(job: Job, row: TomogramRow, truth_folder: Path | None) -> Iterator[To
             raw=raw,
             halves=halves,
             corrected=volume(row.corrected),
-            predicted=pair(*_predicted_halves(row)),
+            predicted=pair(*_predicted_halves(row)) if _keeps_halves(job) else None,
             truth=volume(truth_folder / f"{row.name}.mrc") if truth_folder else None,
             mask=volume(row.mask),
         )
@@ -124,6 +124,11 @@ def _predicted_halves(row: TomogramRow) -> tuple[Path | None, Path | None]:
         return None, None
     corrected = Path(row.corrected)
     return corrected.with_name(f"{corrected.stem}_half1.mrc"), corrected.with_name(f"{corrected.stem}_half2.mrc")
+
+
+def _keeps_halves(job: Job) -> bool:
+    """Whether such files are of this job: they may be left over from a run that kept them."""
+    return job.predict is None or job.predict.keep_halves
 
 
 def _check_shapes(volumes: TomogramVolumes) -> None:

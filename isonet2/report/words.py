@@ -5,21 +5,23 @@ from __future__ import annotations
 import math
 from typing import Any
 
+_LISTED = 12  # a job may have a thousand tomograms
+
 
 def duration(seconds: float) -> str:
-    """ "0.42 s", "12 s", "5 min 40 s", "3 h 05 min"."""
+    """As in 0.42 s, 12 s, 5 min 40 s, 3 h 05 min."""
     if seconds < 10:
         return f"{seconds:.2g} s"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
+    if minutes == 0:
+        return f"{rest} s"
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def resolution(angstrom: float, nyquist_angstrom: float) -> str:
-    """ "38 Å"; a dash where nothing agrees; "≤ 30 Å" where all agrees up to Nyquist."""
+    """As in 38 Å; a dash where nothing agrees; ≤ 30 Å where all agrees up to Nyquist."""
     if math.isinf(angstrom):
         return "–"
     if angstrom <= nyquist_angstrom * (1 + 1e-6):
@@ -33,20 +35,25 @@ def correlation(value: float) -> str:
 
 
 def size(shape: tuple[int, ...]) -> str:
-    """ "72 × 128 × 128"."""
+    """As in 72 × 128 × 128."""
     return " × ".join(str(side) for side in shape)
 
 
-def memory(gigabytes: list[float]) -> str:
-    """The range over the ranks: "0.8 GB", "0.8–1.2 GB"; a dash if nobody measured."""
-    if not gigabytes:
+def gigabytes(value: float) -> str:
+    """As in 0.82 GB, 3.1 GB, 120 GB."""
+    return f"{value:.0f} GB" if value >= 10 else f"{value:.2g} GB"
+
+
+def memory_range(values: list[float]) -> str:
+    """The least and the most of the ranks: 0.8 GB to 1.2 GB; a dash if nobody measured."""
+    if not values:
         return "–"
-    low, high = f"{min(gigabytes):.2g}", f"{max(gigabytes):.2g}"
-    return f"{high} GB" if low == high else f"{low}–{high} GB"
+    low, high = gigabytes(min(values)), gigabytes(max(values))
+    return high if low == high else f"{low} to {high}"
 
 
 def fact(value: Any) -> str:
-    """Any JSON value on one line: four digits of a number, a list with commas."""
+    """Any JSON value on one line: four digits of a number, the first twelve of a long list."""
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "–"}[value]
     if isinstance(value, float):
@@ -54,17 +61,22 @@ def fact(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, list):
-        return ", ".join(fact(item) for item in value)
+        return _listed([fact(item) for item in value])
     if isinstance(value, dict):
-        return "; ".join(f"{key} {fact(item)}" for key, item in value.items())
+        return _listed([f"{key} {fact(item)}" for key, item in value.items()])
     return str(value)
 
 
+def _listed(items: list[str]) -> str:
+    more = f"; and {len(items) - _LISTED} more" if len(items) > _LISTED else ""
+    return "; ".join(items[:_LISTED]) + more
+
+
 def count(number: int, noun: str) -> str:
-    """ "1 tomogram", "2,000 tomograms"."""
+    """As in 1 tomogram, 2,000 tomograms."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def tilts(tilt_min_deg: float, tilt_max_deg: float) -> str:
-    """ "−60° to 60°", with a real minus."""
+    """As in −60° to 60°, with a real minus."""
     return f"{tilt_min_deg:g}° to {tilt_max_deg:g}°".replace("-", "−")

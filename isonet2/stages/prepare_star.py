@@ -35,12 +35,11 @@ class _Found:
 
 def inputs(job: Job) -> dict[str, Any]:
     """What the list depends on: the files in the folders that it is made from."""
-    section = _section(job)
-    tomograms = {name: TOMOGRAMS for name in (section.full, section.even, section.odd, section.mask_folder) if name}
-    folders = tomograms | ({section.coordinate_folder: COORDINATES} if section.coordinate_folder else {})
+    suffixes = dict.fromkeys(("full", "even", "odd", "mask_folder"), TOMOGRAMS) | {"coordinate_folder": COORDINATES}
     return {
-        name: {path.name: fingerprint(path) for path in list_files(job.path(name), suffixes)}
-        for name, suffixes in folders.items()
+        role: {path.name: fingerprint(path) for path in list_files(job.path(folder), wanted)}
+        for role, wanted in suffixes.items()
+        if (folder := getattr(_section(job), role)) is not None
     }
 
 

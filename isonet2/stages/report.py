@@ -10,7 +10,7 @@ from typing import Any
 from isonet2.errors import UserError
 from isonet2.io.atomic import write_text
 from isonet2.io.fingerprint import fingerprint
-from isonet2.io.star import read_star
+from isonet2.io.star import TomogramRow, read_star
 from isonet2.job.models import STAGES, Job, Report
 from isonet2.parallel.collectives import on_first_rank
 from isonet2.parallel.world import World
@@ -21,14 +21,17 @@ from isonet2.report.tomogram import Scores, compared_with_truth, mean_scores, op
 
 SHOWN = 6
 """Tomograms that are drawn, so that the page stays below 6 MB."""
+_TRUTH = "truth.json"
+_LONGEST = 512  # pixels of the longest side of a slice of the only tomogram; more tomograms share these pixels
 
 
 def inputs(job: Job) -> dict[str, Any]:
     """The finished stages and the files that the page is made from; the tomograms are known by their stages' keys."""
-    section = job.report or Report()
+    section, rows = job.report or Report(), read_star(job.path(job.star_file))
     files = [job.path(job.star_file), metrics_folder(job) / "metrics.jsonl"]
     files += [stage_path(job, stage) for stage in STAGES if stage != "report"]
-    files += sorted(_truth_folder(job, section).glob("*.mrc")) if section.truth_folder else []
+    folder = _truth_folder(job, section, rows)
+    files += [folder / f"{row.name}.mrc" for row in rows] if folder else []
     return {str(path): fingerprint(path) for path in files if path.is_file()}
 
 
@@ -39,11 +42,11 @@ def run(job: Job, world: World) -> dict[str, Any]:
 
 def _write(job: Job, section: Report) -> dict[str, Any]:
     rows = read_star(job.path(job.star_file))
-    truth_folder = _truth_folder(job, section) if section.truth_folder else None
+    truth_folder = _truth_folder(job, section, rows)
     blocks: list[TomogramBlock] = []
     missing: list[str] = []
     scores: dict[str, Scores] = {}
-    longest = round(512 / math.sqrt(max(1.0, min(len(rows), SHOWN) / 2)))
+    longest = round(_LONGEST / math.sqrt(min(len(rows), SHOWN)))
     for row in rows:
         shown = len(blocks) < SHOWN
         if not shown and truth_folder is None:
@@ -59,19 +62,22 @@ def _write(job: Job, section: Report) -> dict[str, Any]:
                 blocks.append(tomogram_block(volumes, comparison, longest=longest))
     means = mean_scores(scores)
     page = render_page(job, read_records(job), blocks, total=len(rows), missing=missing, scores=means)
-    output = job.path(section.output)
-    write_text(output, page)
-    facts: dict[str, Any] = {"report": str(output), "megabytes": len(page.encode()) / 1e6, "tomograms": len(blocks)}
+    write_text(job.path(section.output), page)
+    facts = {"outputs": [section.output], "megabytes": len(page.encode()) / 1e6, "tomograms": len(rows)}
     if truth_folder is not None:
         truth = {**means, "tomograms": scores}
-        write_text(job.folder / "truth.json", json.dumps(truth, indent=2) + "\n")
-        facts["truth"] = truth
+        write_text(job.folder / _TRUTH, json.dumps(truth, indent=1) + "\n")
+        facts |= {"outputs": [section.output, _TRUTH], "truth": truth}
     return facts
 
 
-def _truth_folder(job: Job, section: Report) -> Path:
-    """The folder of true maps. UserError if it is not there or holds none of them."""
-    folder = job.path(section.truth_folder or "")
-    if not any(folder.glob("*.mrc")):
-        raise UserError(f"report.truth_folder: {folder} holds no MRC file; name the folder that simulate wrote")
+def _truth_folder(job: Job, section: Report, rows: list[TomogramRow]) -> Path | None:
+    """The folder of true maps, if one is named. UserError if it holds none with the name of a tomogram."""
+    if section.truth_folder is None:
+        return None
+    folder = job.path(section.truth_folder)
+    if not any((folder / f"{row.name}.mrc").is_file() for row in rows):
+        raise UserError(
+            f"report.truth_folder: {folder} holds no map that is named as a tomogram is, such as {rows[0].name}.mrc"
+        )
     return folder

@@ -20,6 +20,7 @@ from isonet2.job.models import Extract, Job, MakeMask, Predict, PrepareStar, Sim
 from isonet2.job.plan import Plan, TomogramFacts, make_plan, samples_of_each
 from isonet2.parallel.machine import core_count, gpu_count, memory_bytes
 
+_SHOWN = 30  # mistakes: a wrong folder name makes one for each tomogram
 _UNSET = (0.0, 1.0)  # pixel sizes that mean: nobody said
 
 
@@ -35,7 +36,8 @@ def validate(job: Job) -> Plan:
         plan = make_plan(job, tomograms)
         _check_room(job, plan)
     if mistakes:
-        raise UserError("\n".join(mistakes))
+        more = [f"… and {len(mistakes) - _SHOWN} more"] if len(mistakes) > _SHOWN else []
+        raise UserError("\n".join(mistakes[:_SHOWN] + more))
     return replace(plan, warnings=(*plan.warnings, *_doubts(job, plan)))
 
 
@@ -54,9 +56,11 @@ def _tomograms(job: Job, mistakes: list[str]) -> list[TomogramFacts] | None:
     with _collecting(mistakes):
         if job.prepare_star:
             rows = _rows_to_come(job, job.prepare_star)
-        elif job.make_mask or job.extract or job.refine or job.predict or job.report:
+        elif job.make_mask or job.extract or job.refine or job.predict:
             rows = read_star(job.path(job.star_file))
-    if not rows or not (job.make_mask or job.extract or job.refine or job.predict):
+        elif job.report:
+            existing_file(job.path(job.star_file), what="star_file")
+    if not rows:
         return None
     cut = _chosen(job, rows, mistakes)
     facts = []
@@ -118,9 +122,10 @@ def _facts(job: Job, row: TomogramRow, *, cut: bool) -> TomogramFacts:
     if job.make_mask:
         read_header(job.path(_masked_file(row, job.make_mask)))
         row = replace(row, mask=None)  # it will be made anew
-    if job.extract or job.refine or job.predict:
+    if job.extract or job.refine or job.predict or (job.prepare_star and row.half1):
         source = halves_of([row], job.path)[0]
         return TomogramFacts(row.name, source.shape, source.number if cut else 0)
+    shape = read_header(job.path(_masked_file(row, MakeMask()))).shape
     return TomogramFacts(row.name, shape, row.number_subtomos)
 
 

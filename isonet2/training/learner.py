@@ -18,7 +18,7 @@ from isonet2.models.compute import choose_compute
 from isonet2.models.registry import build_network
 from isonet2.parallel.collectives import all_sum
 from isonet2.parallel.world import World
-from isonet2.training.objectives import OBJECTIVES, Weighing
+from isonet2.training.objectives import OBJECTIVES, Losses, Weighing
 
 
 def learning_rate_at(step: int, *, steps: int, warmup_steps: int, highest: float, lowest: float) -> float:
@@ -67,7 +67,7 @@ class Learner:
         sums = torch.zeros(3, dtype=torch.float64, device=self.compute.device)
         for number, part in enumerate(parts):
             with self._together(last=number == len(parts) - 1):
-                losses = self._objective(self._student, self._teacher, self._on_device(part), self._weighing)
+                losses = self._losses(self._on_device(part))
                 weight = self.world.size / batch_size  # DDP takes the mean over the ranks
                 self.scaler.scale(losses.total.sum() * weight).backward()
             sums += torch.stack([loss.detach().sum().double() for loss in losses])
@@ -79,6 +79,13 @@ class Learner:
         self.scaler.update()
         self.average.update_parameters(self.network)
         return torch.cat([all_sum(self.world, sums), norm.double()[None]])
+
+    def _losses(self, part: Batch) -> Losses:
+        """Of each sample; a rank without samples goes through the network with none, since the others wait for it."""
+        if len(part.half1):
+            return self._objective(self._student, self._teacher, part, self._weighing)
+        nothing = self._student(part.half1).flatten()
+        return Losses(nothing, nothing, nothing)
 
     def _student(self, volumes: Tensor) -> Tensor:
         with self.compute.precision():

@@ -79,7 +79,7 @@ def _filled(teacher: Network, batch: Batch, M: Tensor) -> Tensor:
         guessed = _mean_power(guess[:count] - guess[count:], ~M[:count]) / 2
         missing = (measured - guessed).clamp_min(0).repeat(2)
         white = transform(torch.cat([batch.noise[:, :1], batch.noise[:, 1:]]))  # ⟨|F|²⟩ = voxels
-        amplitude = (missing / halves[0].numel()).sqrt() if count else missing
+        amplitude = (missing / halves[0].numel()).sqrt()
         return inverse(torch.where(M, spectrum, guess + amplitude.view(-1, 1, 1, 1, 1) * white), halves.shape)
 
 
@@ -99,8 +99,6 @@ def _rotated(volumes: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     for rotation, mask in zip(batch.rotation, batch.mask, strict=True):
         inside = 1.0 if is_cube_rotation(rotation) else (rotate(torch.ones_like(mask), rotation) > 0.99).to(mask)
         seen.append(rotate(mask, rotation) * inside)
-    if not turned:
-        return volumes, volumes
     return torch.stack(turned), torch.stack(seen).repeat(2, 1, 1, 1, 1)
 
 

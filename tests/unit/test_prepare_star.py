@@ -61,6 +61,12 @@ def test_one_folder_may_hold_full_even_and_odd_as_aretomo_writes_them(tmp_path: 
     assert (row.tomogram, row.half1, row.half2) == ("TS_01_Vol.mrc", "TS_01_EVN_Vol.mrc", "TS_01_ODD_Vol.mrc")
 
 
+def test_names_that_do_not_tell_the_halves_apart_are_refused(tmp_path: Path) -> None:
+    tomogram(tmp_path / "a.mrc")
+    with pytest.raises(UserError, match="no file name tells that it is even"):
+        prepared(tmp_path, even=".", odd=".")
+
+
 def test_halves_without_a_partner_are_listed(tmp_path: Path) -> None:
     for name in ("even/a_EVN", "even/b_EVN", "odd/b_ODD", "odd/c_ODD"):
         tomogram(tmp_path / f"{name}.mrc")
@@ -239,6 +245,13 @@ def test_the_inputs_change_with_a_file_and_not_with_an_option(tmp_path: Path) ->
     assert inputs(cs=1.0) == before
     tomogram(tmp_path / "full/b.mrc")
     assert inputs() != before
+
+
+def test_coordinates_beside_the_tomograms_do_not_hide_them_from_the_inputs(tmp_path: Path) -> None:
+    tomogram(tmp_path / "full/a.mrc")
+    (tmp_path / "full/a.txt").write_text("1 1 1")
+    job = Job.model_validate({"prepare_star": {"full": "full", "coordinate_folder": "full"}}).in_folder(tmp_path)
+    assert [list(files) for files in prepare_star.inputs(job).values()] == [["a.mrc"], ["a.txt"]]
 
 
 def test_the_facts_count_what_was_found(tmp_path: Path) -> None:

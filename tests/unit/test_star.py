@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import starfile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isonet2.errors import UserError
@@ -52,6 +52,7 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
 names = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")) | st.sampled_from(" '\"#_"), min_size=1)
 
 
+@settings(deadline=None)  # each example is forced to disk
 @given(name=names.filter(lambda name: name == name.strip() and name.lower() not in ("none", "nan", "<na>")))
 def test_any_name_survives_or_is_refused(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     path = tmp_path_factory.mktemp("names") / "a.star"
@@ -117,6 +118,8 @@ def test_a_changed_cell_whose_column_is_missing_adds_it(tmp_path: Path) -> None:
         ("1 a b.mrc 10 -60 60 7", r"a\.star:11: 7 values for 6 columns"),
         ("1 a.mrc 10 -60 60 7\n1 b.mrc 10 -60 60 7", r"a\.mrc and b\.mrc have the same index 1"),
         ("1 x/a.mrc 10 -60 60 7\n2 y/a.rec 10 -60 60 7", r"x/a\.mrc and y/a\.rec have the same name a"),
+        ("1 a.mrc 0 -60 60 7", "rlnPixelSize is 0; give it in Å"),
+        ("1 a.mrc 10 60 -60 7", "rlnTiltMin is not below rlnTiltMax"),
         ("", "not a list of tomograms"),
         ("1 a.mrc 10 -60 60 7\ndata_more\nloop_\n_x #1\n1", "which is one block"),
     ],
@@ -132,6 +135,11 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
     )
     with pytest.raises(UserError, match=r"a\.star: column rlnTiltMax is missing"):
         read_star(path)
+
+
+def test_a_column_that_is_there_twice_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="rlnTiltMin is there twice"):
+        read_star(with_text(tmp_path / "a.star", "1 1 2", "rlnIndex rlnTiltMin rlnTiltMin"))
 
 
 def test_half_a_pair_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,138 @@
+"""init: the job file that is written fits what lies in the folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+
+from isonet2.cli import main
+from isonet2.errors import UserError
+from isonet2.io.star import TomogramRow, write_star
+from isonet2.job.load import load_job
+from isonet2.job.models import STAGES, Refine
+from isonet2.job.settings import sections, settings_of
+from isonet2.stages import init as module
+from isonet2.stages.init import init
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(module, "gpu_count", lambda: 0)
+
+
+def tomogram(path: Path, shape: tuple[int, int, int] = (72, 128, 144)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with mrcfile.new(path, np.zeros(shape, np.int8)) as file:
+        file.voxel_size = 8.5
+
+
+@pytest.mark.parametrize(
+    ("names", "even", "odd"),
+    [
+        (("EVN/t1.mrc", "ODD/t1.mrc"), "EVN", "ODD"),
+        (("data/even/t1.rec", "data/odd/t1.rec", "data/full/t1.rec"), "data/even", "data/odd"),
+        (("s1_half1/a_half1.mrc", "s1_half2/a_half2.mrc"), "s1_half1", "s1_half2"),
+        (("t1_EVN_Vol.mrc", "t1_ODD_Vol.mrc", "t1_Vol.mrc"), ".", "."),
+        (("my data: 1/even/x.mrc", "my data: 1/odd/x.mrc"), "my data: 1/even", "my data: 1/odd"),
+        (("Null/even/x.mrc", "Null/odd/x.mrc", "even/mask/x.mrc"), "Null/even", "Null/odd"),
+    ],
+)
+def test_halves_are_found_by_the_names_of_folders_or_files(tmp_path, names, even, odd):
+    for name in names:
+        tomogram(tmp_path / name)
+    job = load_job(init(tmp_path))
+    assert (job.prepare_star.even, job.prepare_star.odd, job.prepare_star.full) == (even, odd, None)
+    assert [name for name in STAGES if getattr(job, name)] == [
+        "prepare_star", "make_mask", "extract", "refine", "predict", "report",
+    ]  # fmt: skip
+
+
+def test_the_written_job_is_good_and_is_not_written_over(tmp_path, capsys):
+    for half in ("even", "odd"):
+        tomogram(tmp_path / half / "t1.mrc")
+    assert main(["init", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"{tmp_path}/job.yaml: written.")
+    assert "steps                       75,000" in shown
+    assert main(["validate", str(tmp_path / "job.yaml")]) == 0
+    before = (tmp_path / "job.yaml").read_text()
+    assert main(["init", str(tmp_path)]) == 64
+    assert "is there already" in capsys.readouterr().err
+    assert (tmp_path / "job.yaml").read_text() == before
+
+
+def test_every_key_is_explained_and_defaults_stay_behind_a_mark(tmp_path):
+    for half in ("even", "odd"):
+        tomogram(tmp_path / half / "t1.mrc")
+    text = init(tmp_path).read_text()
+    for name in set(sections()) - {"simulate"}:
+        part = text.split(f"\n{name}:\n")[1]
+        for setting in settings_of(sections()[name]):
+            assert f"  # {setting.explained}" in part
+            assert any(line.strip("# ").startswith(f"{setting.name}:") for line in part.split("\n"))
+    assert "  #epochs: 50\n" in text
+    assert "# What isonet2 init found here: 1 pairs of half tomograms; the first has 72×128×144 voxels of 8.5 Å" in text
+    uncommented = text.replace("  #", "  ").replace("\n#seed", "\nseed").replace("\n#star_file", "\nstar_file")
+    keys = [line for line in uncommented.split("\n") if ":" in line and line.split(":")[0].strip().isidentifier()]
+    (tmp_path / "all.yaml").write_text("\n".join(keys))
+    everything = load_job(tmp_path / "all.yaml")
+    assert everything.refine == Refine(arch="unet-tiny", cube_size=32)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "shape", "arch", "cube_size"),
+    [
+        (0, (72, 128, 144), "unet-tiny", 32),
+        (0, (200, 128, 144), "unet-tiny", 64),
+        (0, (100, 500, 500), "unet-tiny", 48),
+        (0, (30, 500, 500), "unet-tiny", 24),
+        (1, (200, 128, 144), "unet-medium", 96),
+        (1, (90, 128, 144), "unet-medium", 80),
+    ],
+)
+def test_network_and_cubes_fit_machine_and_tomograms(tmp_path, monkeypatch, gpus, shape, arch, cube_size):
+    monkeypatch.setattr(module, "gpu_count", lambda: gpus)
+    for half in ("even", "odd"):
+        tomogram(tmp_path / half / "t1.mrc", shape)
+    refine = load_job(init(tmp_path)).refine
+    assert (refine.arch, refine.cube_size) == (arch, cube_size)
+
+
+def test_each_gpu_gets_a_rank(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "gpu_count", lambda: 4)
+    for half in ("even", "odd"):
+        tomogram(tmp_path / half / "t1.mrc", (96, 96, 96))
+    assert load_job(init(tmp_path)).resources.ranks_per_node == 4
+
+
+def test_tomograms_without_halves_are_listed_and_masked_but_not_refined(tmp_path):
+    tomogram(tmp_path / "tomograms" / "t1.mrc")
+    path = init(tmp_path)
+    job = load_job(path)
+    assert job.prepare_star.full == "tomograms"
+    assert [name for name in STAGES if getattr(job, name)] == ["prepare_star", "make_mask"]
+    assert "\n#refine:\n" in path.read_text()
+
+
+def test_a_list_of_tomograms_is_taken_as_it_is(tmp_path):
+    tomogram(tmp_path / "e.mrc")
+    tomogram(tmp_path / "o.mrc")
+    angles = {"tilt_min_deg": -60.0, "tilt_max_deg": 60.0, "pixel_size_angstrom": 8.5}
+    write_star(
+        tmp_path / "tomograms.star", [TomogramRow(index=1, half1="e.mrc", half2="o.mrc", number_subtomos=50, **angles)]
+    )
+    job = load_job(init(tmp_path))
+    assert job.prepare_star is None
+    assert job.refine.cube_size == 32
+
+
+def test_nothing_is_written_where_nothing_is_found(tmp_path):
+    (tmp_path / "mask").mkdir()
+    tomogram(tmp_path / "mask" / "t1.mrc")
+    tomogram(tmp_path / ".hidden" / "t1.mrc")
+    with pytest.raises(UserError, match="no .mrc, .rec, .map files in it or below it"):
+        init(tmp_path)
+    assert not (tmp_path / "job.yaml").exists()

@@ -1,0 +1,128 @@
+"""One optimizer step and what surrounds it."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from isonet2.data.dataset import Batch
+from isonet2.job.models import Refine
+from isonet2.parallel.world import World
+from isonet2.physics.rotation import WEDGE_MOVING_ROTATIONS
+from isonet2.training import learner as learner_module
+from isonet2.training.learner import Learner, learning_rate_at
+
+REFINE = Refine(arch="unet-tiny", cube_size=16, mixed_precision=False)
+
+
+def batch(count: int, seed: int = 0) -> Batch:
+    rng = np.random.default_rng(seed)
+
+    def cubes(channels: int) -> Tensor:
+        return torch.from_numpy(rng.standard_normal((count, channels, 16, 16, 16), dtype=np.float32))
+
+    return Batch(
+        half1=cubes(1),
+        half2=cubes(1),
+        mask=torch.ones(count, 1, 16, 16, 16),
+        noise=cubes(2),
+        tilt_range_deg=torch.tensor([[-60.0, 60.0]] * count, dtype=torch.float64),
+        rotation=torch.from_numpy(np.array([WEDGE_MOVING_ROTATIONS[n] for n in range(count)])),
+    )
+
+
+def cut(b: Batch, first: int, last: int) -> Batch:
+    return Batch(*(part[first:last] for part in b))
+
+
+class Plain(nn.Module):
+    """A network without batch statistics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.LeakyReLU(), nn.Conv3d(4, 1, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = x + self.inner(x)
+        return found
+
+
+def weights(learner: Learner) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in learner.network.parameters()])
+
+
+def test_a_batch_in_parts_teaches_what_the_whole_batch_teaches(monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(arch: str, *, seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        return Plain()
+
+    monkeypatch.setattr(learner_module, "build_network", build)
+    samples = batch(4)
+    whole, parts = (Learner(REFINE, World(), seed=0) for _ in range(2))
+    for _ in range(3):
+        one = whole.step([samples], batch_size=4, learning_rate=1e-2)
+        other = parts.step([cut(samples, 0, 3), cut(samples, 3, 4)], batch_size=4, learning_rate=1e-2)
+        assert torch.allclose(one, other, rtol=1e-4)
+    assert torch.allclose(weights(whole), weights(parts), atol=1e-5)
+
+
+def test_training_makes_the_loss_smaller() -> None:
+    learner = Learner(REFINE, World(), seed=0)
+    samples = batch(2)
+    losses = [learner.step([samples], batch_size=2, learning_rate=3e-3)[0].item() for _ in range(12)]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_the_teacher_predicts_with_running_statistics_and_training_goes_on_in_training_mode() -> None:
+    learner = Learner(REFINE, World(), seed=0)
+    before = {name: b.clone() for name, b in learner.network.named_buffers()}
+    with torch.no_grad():
+        learner._teacher(batch(2).half1)
+    assert all(torch.equal(before[name], b) for name, b in learner.network.named_buffers())
+    assert learner.network.training
+
+
+def test_what_was_saved_goes_on_with_the_same_bits() -> None:
+    straight = Learner(REFINE, World(), seed=0)
+    for n in range(2):
+        straight.step([batch(2, n)], batch_size=2, learning_rate=1e-3)
+    resumed = Learner(REFINE, World(), seed=99)
+    resumed.restore(deepcopy(straight.state()))
+    for n in range(2, 4):
+        for learner in (straight, resumed):
+            learner.step([batch(2, n)], batch_size=2, learning_rate=1e-3)
+    assert torch.equal(weights(straight), weights(resumed))
+    for a, b in zip(straight.average.state_dict().values(), resumed.average.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_average_follows_weights_and_batch_statistics() -> None:
+    learner = Learner(REFINE.model_copy(update={"ema_decay": 0.5}), World(), seed=0)
+    averages = learner.average.module.state_dict()
+    name, buffer = "first.weight", "bottleneck.0.1.running_mean"
+    learner.step([batch(2)], batch_size=2, learning_rate=1e-2)  # the first one is copied
+    first = {key: averages[key].clone() for key in (name, buffer)}
+    learner.step([batch(2, 1)], batch_size=2, learning_rate=1e-2)
+    for key in (name, buffer):
+        current = learner.network.state_dict()[key]
+        decay = min(0.5, (1 + 1) / (10 + 1))
+        assert torch.allclose(averages[key], decay * first[key] + (1 - decay) * current, atol=1e-6)
+
+
+def test_the_learning_rate_warms_up_and_falls_to_its_lowest_at_the_end() -> None:
+    rates = [learning_rate_at(s, steps=1000, warmup_steps=30, highest=1e-3, lowest=1e-6) for s in range(1000)]
+    assert rates[0] == pytest.approx(1e-3 / 30)
+    assert rates[29] == pytest.approx(1e-3)
+    assert max(rates) <= 1e-3
+    assert all(a >= b for a, b in zip(rates[30:], rates[31:], strict=False))
+    assert rates[515] == pytest.approx(0.5e-3, rel=0.01)
+    assert rates[-1] == pytest.approx(1e-6, rel=0.01, abs=3e-9)
+
+
+def test_a_training_shorter_than_its_warm_up_still_learns() -> None:
+    rates = [learning_rate_at(s, steps=4, warmup_steps=30, highest=1.0, lowest=0.0) for s in range(4)]
+    assert rates == pytest.approx([0.5, 1.0, 1.0, 0.5])

@@ -1,0 +1,160 @@
+"""Tiles through networks whose answer is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from isonet2.data.sources import Source
+from isonet2.data.tiles import tile_volume
+from isonet2.errors import UserError
+from isonet2.inference.networks import NetworkInfo, load_network, network_name, save_network
+from isonet2.inference.predictor import Predictor, add_rows
+from isonet2.inference.tomogram import plan_prediction, predict_row, put_together
+from isonet2.io.mrc import open_volume, read_header, write_mrc
+from isonet2.job.models import Predict
+from isonet2.models.compute import Compute
+from isonet2.models.registry import build_network
+from isonet2.physics.normalise import Normalisation
+
+CPU = Compute(torch.device("cpu"), half=None)
+TILTS = (-60.0, 60.0)
+
+
+class Twice(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * x
+
+
+def predicted(network: nn.Module, volume: np.ndarray, *, side: int = 16, batch: int = 4, wedge: bool = False) -> np.ndarray:
+    predictor = Predictor(network, CPU, side, batch, apply_mw_x1=wedge)
+    tiling = tile_volume(volume.shape, side=side, padding_factor=1.5)
+    rows = [
+        predictor.row(volume, tiling, row, normalisation=Normalisation(0.0, 1.0), tilt_range_deg=TILTS)
+        for row in range(len(tiling.z))
+    ]
+    return np.stack(list(add_rows(tiling, rows)))
+
+
+@pytest.mark.parametrize("shape", [(40, 50, 33), (16, 16, 16), (9, 40, 12), (64, 17, 20)])
+def test_an_identity_network_gives_the_volume_back(shape: tuple[int, int, int]) -> None:
+    volume = np.random.default_rng(0).normal(0, 5, shape).astype(np.float32)
+    assert np.abs(-predicted(nn.Identity(), volume) - volume).max() < 1e-5 * volume.std()
+
+
+def test_every_batch_size_gives_the_same_prediction() -> None:
+    volume = np.random.default_rng(0).standard_normal((20, 30, 30)).astype(np.float32)
+    assert (predicted(Twice(), volume, batch=1) == predicted(Twice(), volume, batch=7)).all()
+
+
+def test_the_wedge_is_applied_to_each_tile() -> None:
+    volume = np.random.default_rng(0).standard_normal((16, 16, 16)).astype(np.float32)
+    spectrum = np.abs(np.fft.rfftn(predicted(nn.Identity(), volume, wedge=True)))
+    assert spectrum[5, 0, 1] < 1e-4 * spectrum[0, 0, 5]
+
+
+def test_there_is_no_seam_at_the_period_of_the_tiles() -> None:
+    """A network that is wrong at the edges of its cubes, as all are: the tiling must not print its period."""
+
+    class EdgeShy(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            away = torch.minimum(torch.arange(32), torch.arange(31, -1, -1)).clamp(max=2) / 2
+            return x * away[:, None, None] * away[:, None] * away
+
+    volume = np.random.default_rng(0).standard_normal((32, 180, 180)).astype(np.float32)
+    found = -predicted(EdgeShy(), volume, side=32)[:, 20:160, 20:160]
+    ratio = (found / volume[:, 20:160, 20:160])[16]
+    assert np.abs(ratio - 1).max() < 1e-4
+
+    class Offset(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            ramp = torch.linspace(-1, 1, 32)
+            return 0 * x + 0.05 * ramp[:, None]  # each tile a different level from one side to the other
+
+    period = 180 / 21
+    seams = predicted(Offset(), volume, side=32)[16].mean(axis=1)
+    power = np.abs(np.fft.rfft(seams - seams.mean())) ** 2
+    jumps = np.abs(np.diff(seams))
+    assert jumps.max() < 3 * 0.1 / 31 * 2  # no step larger than a few times the slope itself
+    assert power[round(period)] < power.sum()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    rng = np.random.default_rng(0)
+    for name in ("even", "odd"):
+        write_mrc(tmp_path / f"{name}.mrc", rng.normal(50, 4, (24, 40, 30)).astype(np.float32), pixel_size_angstrom=9.5)
+    return Source("t", (tmp_path / "even.mrc", tmp_path / "odd.mrc"), None, None, (24, 40, 30), 1, 9.5, *TILTS)
+
+
+def test_a_tomogram_on_disk_comes_back_as_the_mean_of_its_halves_with_its_header(source: Source, tmp_path: Path) -> None:
+    section = Predict(apply_mw_x1=False, keep_halves=True)
+    plan = plan_prediction(source, section, cube_size=16, network="identity", folder=tmp_path / "out")
+    predictor = Predictor(nn.Identity(), CPU, 16, 4, apply_mw_x1=False)
+    for row in reversed(range(len(plan.tiling.z))):
+        predict_row(plan, row, predictor)
+    put_together(plan)
+    mean, first, second = plan.outputs
+    volumes = []
+    for path in (*source.halves, mean, first, second):
+        with open_volume(path) as volume:
+            volumes.append(volume[0:24])
+    even, odd, *found = volumes
+    for volume, expected in zip(found, ((even + odd) / 2, even, odd), strict=True):
+        assert np.abs(volume - expected).max() < 1e-5 * even.std()
+    assert read_header(mean).pixel_size_angstrom == pytest.approx((9.5, 9.5, 9.5))
+    assert not plan.waiting.exists()
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "corrected_t.mrc", "corrected_t_half1.mrc", "corrected_t_half2.mrc"
+    ]  # fmt: skip
+
+
+def test_rows_that_are_done_are_kept_but_not_those_of_another_network(source: Source, tmp_path: Path) -> None:
+    plan = plan_prediction(source, Predict(), cube_size=16, network="one", folder=tmp_path)
+    predict_row(plan, 0, Predictor(nn.Identity(), CPU, 16, 4, apply_mw_x1=True))
+    done = plan.waiting_row(0, 0).stat().st_mtime_ns
+
+    class Broken(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise AssertionError
+
+    predict_row(plan, 0, Predictor(Broken(), CPU, 16, 4, apply_mw_x1=True))
+    assert plan.waiting_row(0, 0).stat().st_mtime_ns == done
+    other = plan_prediction(source, Predict(), cube_size=16, network="two", folder=tmp_path)
+    assert other.waiting != plan.waiting
+
+
+def test_a_saved_network_loads_as_it_was(tmp_path: Path) -> None:
+    network = build_network("unet-tiny", seed=3).eval()
+    info = NetworkInfo("isonet2-n2n", "unet-tiny", 32, 7)
+    path = tmp_path / network_name(info, numbered=True)
+    assert path.name == "network_isonet2-n2n_unet-tiny_32_epoch007_full.pt"
+    save_network(path, network, info)
+    loaded, found = load_network(path)
+    assert found == info
+    cube = torch.randn(1, 1, 8, 8, 8)
+    with torch.inference_mode():
+        assert torch.equal(loaded(cube), network(cube))
+
+
+def test_files_that_are_no_network_are_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.pt").write_bytes(b"not a network")
+    torch.save({"model_state_dict": {}}, tmp_path / "b.pt")
+    for name in ("a.pt", "b.pt", "missing.pt"):
+        with pytest.raises(UserError, match=name):
+            load_network(tmp_path / name)
+
+
+def test_a_network_file_cannot_run_code(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (Path.touch, (tmp_path / "ran",))  # type: ignore[return-value]
+
+    torch.save({"method": Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(UserError, match="not a network"):
+        load_network(tmp_path / "evil.pt")
+    assert not (tmp_path / "ran").exists()

@@ -1,0 +1,361 @@
+from __future__ import annotations
+
+import base64
+import html.parser
+import io
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import mrcfile
+import numpy as np
+import pytest
+from PIL import Image
+
+from isonet2.errors import UserError
+from isonet2.io.mrc import write_mrc
+from isonet2.io.star import TomogramRow, write_star
+from isonet2.job.models import Job
+from isonet2.parallel.world import World
+from isonet2.report import words
+from isonet2.report.plots import preview_figure
+from isonet2.stages import report
+
+DATA = Path(os.environ.get("ISONET2_REAL_DATA", Path(__file__).parents[3] / "shared/data"))
+SHAPE = (16, 24, 20)
+
+
+class Page(html.parser.HTMLParser):
+    """What a reader gets: the text, and the attributes of every element."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def smooth(seed: int) -> np.ndarray:
+    """Blobs, dark on bright."""
+    noise = np.random.default_rng(seed).standard_normal(SHAPE)
+    frequency = sum(f**2 for f in np.meshgrid(*(np.fft.fftfreq(n) for n in SHAPE), indexing="ij"))
+    return np.fft.ifftn(np.fft.fftn(noise) * np.exp(-60 * frequency)).real.astype(np.float32)
+
+
+def write(path: Path, volume: np.ndarray) -> None:
+    write_mrc(path, volume, pixel_size_angstrom=10.0)
+
+
+def row(index: int, **files: Any) -> TomogramRow:
+    return TomogramRow(
+        index=index, pixel_size_angstrom=10.0, tilt_min_deg=-50.0, tilt_max_deg=60.0, number_subtomos=10, **files
+    )
+
+
+def job_at(folder: Path, **sections: Any) -> Job:
+    return Job.model_validate({"report": {}, **sections}).in_folder(folder)
+
+
+def put_json(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def finished(folder: Path, names: tuple[str, ...] = ("t1",), **changes: Any) -> Job:
+    """A job folder in which everything has been run, with the names of its tomograms; truth and all."""
+    rows = []
+    for number, name in enumerate(names, start=1):
+        truth, rng = smooth(number), np.random.default_rng(100 + number)
+        noise = [rng.standard_normal(SHAPE).astype(np.float32) * truth.std() for _ in range(3)]
+        files = {
+            f"even/{name}.mrc": truth + 2 * noise[0],
+            f"odd/{name}.mrc": truth + 2 * noise[1],
+            f"truth/{name}.mrc": truth,
+            f"mask/{name}.mrc": (truth < 0).astype(np.float32),
+            f"out/corrected_{name}.mrc": truth + noise[2] / 2,
+            f"out/corrected_{name}_half1.mrc": truth + noise[2] / 2 + noise[0] / 4,
+            f"out/corrected_{name}_half2.mrc": truth + noise[2] / 2 + noise[1] / 4,
+        }
+        for path, volume in files.items():
+            write(folder / path, volume)
+        more = {"mask": f"mask/{name}.mrc", "corrected": f"out/corrected_{name}.mrc"}
+        rows.append(row(number, half1=f"even/{name}.mrc", half2=f"odd/{name}.mrc", **more))
+    write_star(folder / "tomograms.star", rows)
+    put_records(folder)
+    sections = {
+        "prepare_star": {"even": "even", "odd": "odd"},
+        "extract": {},
+        "refine": {"arch": "unet-tiny", "cube_size": 32},
+        "predict": {"keep_halves": True},
+        "report": {"truth_folder": "truth"},
+    }
+    return job_at(folder, **{**sections, **changes})
+
+
+@dataclass(frozen=True)
+class Written:
+    job: Job
+    facts: dict[str, Any]
+    page: Page
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """The report of two tomograms with everything that can be in it."""
+    job = finished(tmp_path_factory.mktemp("job"), ("t1", "t2"))
+    facts = report.run(job, World())
+    return Written(job, facts, Page(job.path("report.html")))
+
+
+def put_records(folder: Path) -> None:
+    for stage, seconds, finished in (
+        ("prepare_star", 0.5, "14:59"),
+        ("refine", 340.0, "15:06"),
+        ("predict", 7.0, "15:07"),
+    ):
+        facts = {"speed": 61.74321, "outputs": [f"{stage}.mrc"], "<b>": "5 < 6 & 7"}
+        put_json(
+            folder / f"stages/{stage}.json",
+            {"stage": stage, "key": "k", "seconds": seconds, "ranks": 2, "peak_memory_gb": [0.8, 1.25],
+             "finished": f"2026-11-22T{finished}:00+00:00", "facts": facts},
+        )  # fmt: skip
+    put_json(
+        folder / "provenance.json",
+        {"isonet2": "0.1.0", "torch": "2.13.0", "hosts": ["node017"], "seed": 0, "git_revision": None,
+         "started": "2026-11-22T16:00:00+01:00"},
+    )  # fmt: skip
+    (folder / "resolved.yaml").write_text("refine:\n  arch: unet-tiny # resolved\n")
+    maps = folder / "isonet_maps"
+    (maps / "previews").mkdir(parents=True)
+    lines: list[dict[str, Any]] = [
+        {"kind": "epoch", "epoch": n, "step": 50 * n, "loss": 2.0 / n, "loss_measured": 1.0 / n, "loss_wedge": 0.5 / n,
+         "learning_rate": 1e-3, "samples_per_s": 5.0, "seconds": 30.0, "gradient_norm": 0.7, "peak_memory_gb": 0.9}
+        for n in (1, 2, 4)
+    ]  # fmt: skip
+    for epoch in (2, 4):
+        image = f"previews/epoch{epoch:03d}.png"
+        volume = smooth(epoch)
+        preview_figure(
+            maps / image, volume, volume, pixel_size_angstrom=10, tilt_min_deg=-50, tilt_max_deg=60, title="a preview"
+        )
+        lines.append({"kind": "preview", "epoch": epoch, "step": 50 * epoch, "image": image, "wedge_power_ratio": 0.4,
+                      "cc_halves_measured": 0.9, "cc_halves_wedge": 0.7})  # fmt: skip
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (maps / "metrics.jsonl").write_text(text + '{"kind": "epoch", "epo')  # a run was killed while it wrote
+
+
+def test_the_page_needs_no_other_file_and_every_picture_is_whole_and_has_words(written: Written) -> None:
+    page = written.page
+    assert not {"script", "link", "iframe", "object", "source"} & {tag for tag, _ in page.elements}
+    assert "url(" not in page.source
+    assert "@import" not in page.source
+    images = page.all("img")
+    assert len(images) > 30
+    for image in images:
+        assert image["alt"]
+        header, data = str(image["src"]).split(",")
+        assert header == "data:image/png;base64"
+        with Image.open(io.BytesIO(base64.b64decode(data, validate=True))) as picture:
+            picture.load()
+    ids = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
+    links = [str(link["href"]) for link in page.all("a")]
+    assert all(link.startswith("#") and link[1:] in ids for link in links)
+    assert len(ids) == sum("id" in attributes for _, attributes in page.elements)
+    assert len(page.source.encode()) < 6e6
+
+
+def test_the_page_says_what_was_run_where_and_what_it_took(written: Written) -> None:
+    for expected in (
+        "prepare_star kept from an earlier run 0.5 s 2 0.8 GB to 1.2 GB",  # it ended at 14:59, this run began at 15:00
+        "refine run 5 min 40 s 2",
+        "extract not run –",
+        "speed 61.74",
+        "5 < 6 & 7",
+        "node017",
+        "seed 0",
+        "arch: unet-tiny # resolved",
+        "1.8 million parameters (unet-tiny, isonet2-n2n)",
+        "for 4 epochs (200 steps); its loss went from 2 to 0.5",
+        "All stages together took 5 min 48 s, 98 % of it in refine; no rank needed more than 1.2 GB",
+        "Epoch 4: power inside the wedge over measured 0.40",
+        "same network, not independent",
+        "learned, not measured",
+        "13:6482",
+        "2025.12.09.693325",
+        "15:8255",
+        "1803.04189",
+    ):
+        assert expected in written.page.text
+    assert "git revision" not in written.page.text
+
+
+def pearson(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.corrcoef(a.ravel().astype(np.float64), b.ravel().astype(np.float64))[0, 1])
+
+
+def test_the_truth_table_holds_the_mean_correlations_of_raw_linear_and_corrected(written: Written) -> None:
+    job, facts = written.job, written.facts
+    table = json.loads(job.path("truth.json").read_text())
+    assert facts["truth"] == table
+    assert facts["outputs"] == ["report.html", "truth.json"]
+    expected: dict[str, list[float]] = {"raw": [], "corrected": []}
+    for name in ("t1", "t2"):
+        even, odd, truth = (mrcfile.read(job.path(f"{kind}/{name}.mrc")) for kind in ("even", "odd", "truth"))
+        expected["raw"].append(pearson((even + odd) / 2, truth))
+        expected["corrected"].append(pearson(mrcfile.read(job.path(f"out/corrected_{name}.mrc")), truth))
+        assert table["tomograms"][name]["raw"]["cc"] == pytest.approx(expected["raw"][-1], abs=1e-5)
+    assert {key: table[key]["cc"] for key in expected} == pytest.approx(
+        {key: np.mean(values) for key, values in expected.items()}, abs=1e-5
+    )
+    assert set(table["linear"]) == {"cc", "cc_measured", "cc_wedge"}
+    assert table["raw"]["cc"] < table["linear"]["cc"]
+    raw, corrected = (words.correlation(table[name]["cc"]) for name in ("raw", "corrected"))
+    assert f"The correlation with the known truth went from {raw} to {corrected}" in written.page.text
+
+
+def test_only_tomograms_that_are_corrected_count_for_the_mean_of_corrected(tmp_path: Path) -> None:
+    job = finished(tmp_path, ("t1", "t2"))
+    job.path("out/corrected_t2.mrc").unlink()
+    table = report.run(job, World())["truth"]
+    assert table["corrected"] == table["tomograms"]["t1"]["corrected"]
+    assert set(table["tomograms"]["t2"]) == {"raw", "linear"}
+
+
+def test_without_truth_the_first_paragraph_tells_how_far_the_predicted_halves_agree(tmp_path: Path) -> None:
+    job = finished(tmp_path, report={})
+    facts = report.run(job, World())
+    text = Page(job.path("report.html")).text
+    assert "Predictions from the two halves of t1 agree to" in text
+    assert "raw halves" in text
+    assert "against the truth" not in text
+    assert facts["outputs"] == ["report.html"]
+    assert not job.path("truth.json").exists()
+
+
+def test_predicted_halves_left_over_from_an_earlier_run_are_not_shown(tmp_path: Path) -> None:
+    job = finished(tmp_path, report={}, predict={"keep_halves": False})
+    report.run(job, World())
+    text = Page(job.path("report.html")).text
+    assert "raw halves" in text
+    assert "predicted halves (same" not in text
+
+
+def test_a_list_with_one_int8_tomogram_and_its_mask_is_enough(tmp_path: Path) -> None:
+    """The real tomogram of the shared data, 36×206×94."""
+    source = DATA / "microtubule_13pf.mrc"
+    volume = mrcfile.read(source)
+    mask = np.zeros(volume.shape, dtype=np.int8)
+    mask[10:26, 50:150, 30:60] = 1
+    write(tmp_path / "mask.mrc", mask)
+    real = replace(row(1), tomogram=str(source), mask="mask.mrc", pixel_size_angstrom=10.52, tilt_min_deg=-66.0)
+    write_star(tmp_path / "tomograms.star", [real])
+    report.run(job_at(tmp_path, make_mask={}), World())
+    page = Page(tmp_path / "report.html")
+    assert "1 tomogram (36 × 206 × 94 voxels of 10.52 Å); nothing has been corrected yet" in page.text
+    assert "make_mask not run" in page.text
+    assert "Training" not in page.text
+    planes = {image["alt"]: image["src"] for image in page.all("img")}
+    xy = str(planes["xy plane through the middle of microtubule_13pf, raw"]).split(",")[1]
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(xy)))).astype(float)
+    assert pearson(picture[::-1], volume[18].astype(float)) > 0.99
+    assert sum(image.get("class") == "outline" for image in page.all("img")) == 3
+    slopes = [-float(str(line["y2"])) / float(str(line["x2"])) for line in page.all("line")]
+    assert slopes == pytest.approx([np.tan(np.deg2rad(-66)), np.tan(np.deg2rad(60))])
+
+
+def test_a_job_that_only_reports_finds_what_an_earlier_job_left(tmp_path: Path) -> None:
+    folder = finished(tmp_path).folder
+    report.run(job_at(folder), World())
+    text = Page(folder / "report.html").text
+    assert "The network learned from these tomograms alone for 4 epochs" in text
+    assert "refine run 5 min 40 s" in text
+
+
+def test_names_from_the_user_are_text_and_never_markup(tmp_path: Path) -> None:
+    job = finished(tmp_path, ("<i>a & b",), report={})
+    report.run(job, World())
+    page = Page(job.path("report.html"))
+    assert "i" not in {tag for tag, _ in page.elements}
+    assert "b" not in {tag for tag, _ in page.elements}
+    assert "<i>a & b 16 × 24 × 20 voxels" in page.text
+
+
+def test_the_first_six_tomograms_are_drawn_and_the_rest_and_the_missing_are_named(tmp_path: Path) -> None:
+    rows = [row(number, tomogram=f"n{number}.mrc") for number in range(1, 10)]
+    for number in {*range(1, 10)} - {3}:
+        write(tmp_path / f"n{number}.mrc", smooth(number))
+    write_star(tmp_path / "tomograms.star", rows)
+    report.run(job_at(tmp_path), World())
+    page = Page(tmp_path / "report.html")
+    headings = [element["id"] for element in page.all("h2") if str(element.get("id")).startswith("tomogram-")]
+    assert len(headings) == report.SHOWN == 6
+    assert "2 more tomograms are in the list" in page.text
+    assert "Listed, but not there any more: n3." in page.text
+
+
+def test_maps_of_different_shapes_are_refused_with_both_sizes_and_no_page_is_left(tmp_path: Path) -> None:
+    job = finished(tmp_path)
+    write(job.path("truth/t1.mrc"), np.zeros((16, 24, 22), dtype=np.float32))
+    with pytest.raises(UserError, match=r"t1: the truth has 16 × 24 × 22 voxels, the tomogram 16 × 24 × 20"):
+        report.run(job, World())
+    assert not job.path("report.html").exists()
+
+
+def test_a_truth_folder_without_the_names_of_the_tomograms_is_refused(tmp_path: Path) -> None:
+    job = finished(tmp_path, report={"truth_folder": "mask"})
+    for mask in job.path("mask").iterdir():
+        mask.unlink()
+    with pytest.raises(UserError, match=r"report\.truth_folder: .*mask holds no map that is named .* t1\.mrc"):
+        report.inputs(job)
+
+
+def test_the_report_is_made_anew_when_a_stage_has_run_again_and_not_otherwise(tmp_path: Path) -> None:
+    job = finished(tmp_path)
+    before = report.inputs(job)
+    json.dumps(before)
+    report.run(job, World())
+    assert report.inputs(job) == before
+    put_json(job.path("stages/predict.json"), {"stage": "predict", "seconds": 8.0})
+    after = report.inputs(job)
+    assert [path for path in before if before[path] != after[path]] == [str(job.path("stages/predict.json"))]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0.042, "0.042 s"),
+        (9.94, "9.9 s"),
+        (42.4, "42 s"),
+        (59.7, "1 min 00 s"),
+        (340, "5 min 40 s"),
+        (7500, "2 h 05 min"),
+    ],
+)
+def test_a_duration_reads_well(seconds: float, expected: str) -> None:
+    assert words.duration(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0.123456, "0.1235"), (2400, "2,400"), (True, "yes"), (None, "–"), ({"a": [1, 2.0]}, "a 1; 2"), ("x", "x"),
+     (list(range(14)), "0; 1; 2; 3; 4; 5; 6; 7; 8; 9; 10; 11; and 2 more")],
+)  # fmt: skip
+def test_a_fact_of_a_stage_is_one_line(value: Any, expected: str) -> None:
+    assert words.fact(value) == expected
+
+
+def test_resolutions_at_or_beyond_nyquist_say_so() -> None:
+    assert [words.resolution(value, 20.0) for value in (45.678, 20.0, float("inf"))] == ["45.7 Å", "≤ 20 Å", "–"]
