@@ -146,9 +146,7 @@ class Extract(Section):
         None, "voxels stored around a cube, so that crops can move; by default cube_size / 16", unit="voxels", ge=0
     )
     dtype: Literal["float16", "float32"] = option("float16", "how a voxel is stored")
-    cache_refresh_epochs: int | None = option(
-        None, "draw new positions after this many epochs; by default never", ge=1
-    )
+    cache_refresh_epochs: int | None = option(None, "draw new positions after this many epochs; by default never", ge=1)
     tomo_idx: str | None = option(None, "only these tomograms, as in 1,3,5-7")
     verify: bool = option(False, "hash every byte of the inputs, instead of size, time, header and 64 samples")
 

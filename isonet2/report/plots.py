@@ -84,13 +84,15 @@ def epoch_figure(
     else:
         axes.set_ylim(bottom=min(0, smallest))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _dress(axes, ink, "epoch", y_label, legend=len(parts) > 1)
+    _dress(axes, ink, "epoch", y_label)
+    if len(parts) > 1:
+        axes.legend(fontsize=8, labelcolor=ink.text, frameon=False)
     return figure
 
 
 def fsc_figure(curves: Sequence[tuple[str, ShellCurve, str, str]], ink: Ink = LIGHT) -> Figure:
     """Shell correlations: (label, curve, colour, style) each, with the lines 0.5 and 0.143; x is labelled in Å."""
-    figure = new_figure(3.7, 2.7)
+    figure = new_figure(3.7, 3.0)
     axes = figure.add_subplot()
     for label, curve, colour, style in curves:
         filled = np.isfinite(curve.fsc) & (curve.frequency > 0)
@@ -102,8 +104,9 @@ def fsc_figure(curves: Sequence[tuple[str, ShellCurve, str, str]], ink: Ink = LI
     ticks = np.linspace(0, nyquist, 6)[1:]
     axes.set_xticks(ticks, [f"{1 / tick:.3g}" for tick in ticks])
     axes.set_xlim(0, nyquist)
-    axes.set_ylim(-0.2, 1.03)
-    _dress(axes, ink, "resolution (Å)", "correlation", legend=True)
+    axes.set_ylim(-0.1, 1.03)
+    _dress(axes, ink, "resolution (Å)", "correlation")
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8, labelcolor=ink.text, frameon=False)
     return figure
 
 
@@ -171,7 +174,7 @@ def _by_epoch(lines: Iterable[Mapping[str, Any]], key: str) -> tuple[npt.NDArray
     return table[:, 0], table[:, 1]
 
 
-def _dress(axes: Axes, ink: Ink, x_label: str, y_label: str, *, legend: bool) -> None:
+def _dress(axes: Axes, ink: Ink, x_label: str, y_label: str) -> None:
     """Labels, grid and frame in the colours of the ground."""
     axes.set_xlabel(x_label, color=ink.text, fontsize=9)
     axes.set_ylabel(y_label, color=ink.text, fontsize=9)
@@ -181,5 +184,3 @@ def _dress(axes: Axes, ink: Ink, x_label: str, y_label: str, *, legend: bool) ->
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(ink.text)
-    if legend:
-        axes.legend(fontsize=8, labelcolor=ink.text, frameon=False)

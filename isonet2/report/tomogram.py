@@ -133,7 +133,10 @@ def _keeps_halves(job: Job) -> bool:
 
 def _check_shapes(volumes: TomogramVolumes) -> None:
     expected = volumes.raw.shape
-    for label, volume in {**volumes.shown, "mask": volumes.mask}.items():
+    others: dict[str, Volume | None] = {**volumes.shown, "mask": volumes.mask}
+    others |= {f"half {number}": half for number, half in enumerate(volumes.halves or (), start=1)}
+    others |= {f"predicted half {number}": half for number, half in enumerate(volumes.predicted or (), start=1)}
+    for label, volume in others.items():
         if volume is not None and volume.shape != expected:
             raise UserError(
                 f"{volumes.row.name}: the {label} has {words.size(volume.shape)} voxels, "

@@ -65,7 +65,7 @@ def _look(folder: Path) -> _Found:
     size = f"{'×'.join(map(str, header.shape))} voxels of {header.pixel_size_angstrom[2]:.4g} Å (z, y, x)"
     kind = "pairs of half tomograms" if "even" in roles else "tomograms without halves"
     names = {role: str(place.relative_to(folder)) for role, place in roles.items()}
-    return _Found(f"{len(paired)} {kind}; the first has {size}", header.shape, "even" in roles, names)
+    return _Found(f"{kind}: {len(paired)}; the first has {size}", header.shape, "even" in roles, names)
 
 
 def _folders_below(folder: Path) -> list[Path]:

@@ -17,7 +17,7 @@ from isonet2.io.mrc import read_header
 from isonet2.io.pairing import COORDINATES, TOMOGRAMS, one_for_each, pair_by_name
 from isonet2.io.star import TomogramRow, file_in_column, read_star, select_rows
 from isonet2.job.models import Extract, Job, MakeMask, Predict, PrepareStar, Simulate
-from isonet2.job.plan import Plan, TomogramFacts, make_plan, samples_of_each
+from isonet2.job.plan import Plan, TomogramFacts, make_plan, samples_of_each, too_thin
 from isonet2.parallel.machine import core_count, gpu_count, memory_bytes
 
 _SHOWN = 30  # mistakes: a wrong folder name makes one for each tomogram
@@ -32,12 +32,12 @@ def validate(job: Job) -> Plan:
     mistakes: list[str] = []
     tomograms = _tomograms(job, mistakes)
     _check_other_files(job, mistakes)
-    with _collecting(mistakes):
-        plan = make_plan(job, tomograms)
-        _check_room(job, plan)
     if mistakes:
+        mistakes += too_thin(job, tomograms or [])
         more = [f"… and {len(mistakes) - _SHOWN} more"] if len(mistakes) > _SHOWN else []
         raise UserError("\n".join(mistakes[:_SHOWN] + more))
+    plan = make_plan(job, tomograms)
+    _check_room(job, plan)
     return replace(plan, warnings=(*plan.warnings, *_doubts(job, plan)))
 
 
@@ -62,11 +62,11 @@ def _tomograms(job: Job, mistakes: list[str]) -> list[TomogramFacts] | None:
             existing_file(job.path(job.star_file), what="star_file")
     if not rows:
         return None
-    cut = _chosen(job, rows, mistakes)
+    cut = {row.index for row in _chosen(job, rows, mistakes)}
     facts = []
     for row in rows:
         with _collecting(mistakes):
-            facts.append(_facts(job, row, cut=row in cut))
+            facts.append(_facts(job, row, cut=row.index in cut))
     return facts
 
 

@@ -41,14 +41,12 @@ class Learner:
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=refine.learning_rate)
         self.scaler = torch.amp.GradScaler(self.compute.device.type, enabled=self.compute.needs_scaler)
         self._objective = OBJECTIVES[refine.method]
+        self._cube_size = refine.cube_size
         self._weighing = Weighing(refine.loss_func, refine.mw_weight)
         self._parallel: nn.Module = self.network
         if world.size > 1:
-            # With find_unused_parameters DDP keeps its first buckets. Otherwise it packs anew after the first step, and
-            # after a resume sums of three ranks would be taken in another order: not the same bits.
-            self._parallel = DistributedDataParallel(
-                self.network, broadcast_buffers=False, find_unused_parameters=True
-            )
+            self._parallel = DistributedDataParallel(self.network)
+            self._settle_buckets()
 
     @property
     def predicting(self) -> nn.Module:
@@ -110,6 +108,16 @@ class Learner:
         """Cubes go to the device; rotations stay, since which voxels move where is decided by the host."""
         moved = {name: getattr(batch, name).to(self.compute.device, non_blocking=True) for name in _CUBES}
         return batch._replace(**moved)
+
+    def _settle_buckets(self) -> None:
+        """DDP packs gradients anew after its first backward pass: here, with no samples, that pass is over at once.
+
+        Otherwise the first step after a resume would add up three ranks in another order than an uninterrupted run.
+        """
+        self.network.eval()
+        nothing = torch.empty(0, 1, *[self._cube_size] * 3)
+        self._student(nothing.to(self.compute.device)).sum().backward()
+        self.optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Any]:
         """All that a checkpoint needs to go on with the same bits."""

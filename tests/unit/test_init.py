@@ -74,7 +74,7 @@ def test_every_key_is_explained_and_defaults_stay_behind_a_mark(tmp_path):
             assert f"  # {setting.explained}" in part
             assert any(line.strip("# ").startswith(f"{setting.name}:") for line in part.split("\n"))
     assert "  #epochs: 50\n" in text
-    assert "# What isonet2 init found here: 1 pairs of half tomograms; the first has 72×128×144 voxels of 8.5 Å" in text
+    assert "# What isonet2 init found here: pairs of half tomograms: 1; the first has 72×128×144 voxels" in text
     uncommented = text.replace("  #", "  ").replace("\n#seed", "\nseed").replace("\n#star_file", "\nstar_file")
     keys = [line for line in uncommented.split("\n") if ":" in line and line.split(":")[0].strip().isidentifier()]
     (tmp_path / "all.yaml").write_text("\n".join(keys))
@@ -133,6 +133,6 @@ def test_nothing_is_written_where_nothing_is_found(tmp_path):
     (tmp_path / "mask").mkdir()
     tomogram(tmp_path / "mask" / "t1.mrc")
     tomogram(tmp_path / ".hidden" / "t1.mrc")
-    with pytest.raises(UserError, match="no .mrc, .rec, .map files in it or below it"):
+    with pytest.raises(UserError, match=r"no \.mrc, \.rec, \.map files in it or below it"):
         init(tmp_path)
     assert not (tmp_path / "job.yaml").exists()

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import base64
-import html.parser
 import io
 import json
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,96 +11,14 @@ import mrcfile
 import numpy as np
 import pytest
 from PIL import Image
+from report_job import Page, finished, job_at, put_json, row, smooth, write
 
 from isonet2.errors import UserError
-from isonet2.io.mrc import write_mrc
-from isonet2.io.star import TomogramRow, write_star
+from isonet2.io.star import write_star
 from isonet2.job.models import Job
 from isonet2.parallel.world import World
 from isonet2.report import words
-from isonet2.report.plots import preview_figure
 from isonet2.stages import report
-
-DATA = Path(os.environ.get("ISONET2_REAL_DATA", Path(__file__).parents[3] / "shared/data"))
-SHAPE = (16, 24, 20)
-
-
-class Page(html.parser.HTMLParser):
-    """What a reader gets: the text, and the attributes of every element."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.source = path.read_text(encoding="utf-8")
-        self.feed(self.source)
-        self.text = " ".join(" ".join(self.words).split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-
-def smooth(seed: int) -> np.ndarray:
-    """Blobs, dark on bright."""
-    noise = np.random.default_rng(seed).standard_normal(SHAPE)
-    frequency = sum(f**2 for f in np.meshgrid(*(np.fft.fftfreq(n) for n in SHAPE), indexing="ij"))
-    return np.fft.ifftn(np.fft.fftn(noise) * np.exp(-60 * frequency)).real.astype(np.float32)
-
-
-def write(path: Path, volume: np.ndarray) -> None:
-    write_mrc(path, volume, pixel_size_angstrom=10.0)
-
-
-def row(index: int, **files: Any) -> TomogramRow:
-    return TomogramRow(
-        index=index, pixel_size_angstrom=10.0, tilt_min_deg=-50.0, tilt_max_deg=60.0, number_subtomos=10, **files
-    )
-
-
-def job_at(folder: Path, **sections: Any) -> Job:
-    return Job.model_validate({"report": {}, **sections}).in_folder(folder)
-
-
-def put_json(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
-
-
-def finished(folder: Path, names: tuple[str, ...] = ("t1",), **changes: Any) -> Job:
-    """A job folder in which everything has been run, with the names of its tomograms; truth and all."""
-    rows = []
-    for number, name in enumerate(names, start=1):
-        truth, rng = smooth(number), np.random.default_rng(100 + number)
-        noise = [rng.standard_normal(SHAPE).astype(np.float32) * truth.std() for _ in range(3)]
-        files = {
-            f"even/{name}.mrc": truth + 2 * noise[0],
-            f"odd/{name}.mrc": truth + 2 * noise[1],
-            f"truth/{name}.mrc": truth,
-            f"mask/{name}.mrc": (truth < 0).astype(np.float32),
-            f"out/corrected_{name}.mrc": truth + noise[2] / 2,
-            f"out/corrected_{name}_half1.mrc": truth + noise[2] / 2 + noise[0] / 4,
-            f"out/corrected_{name}_half2.mrc": truth + noise[2] / 2 + noise[1] / 4,
-        }
-        for path, volume in files.items():
-            write(folder / path, volume)
-        more = {"mask": f"mask/{name}.mrc", "corrected": f"out/corrected_{name}.mrc"}
-        rows.append(row(number, half1=f"even/{name}.mrc", half2=f"odd/{name}.mrc", **more))
-    write_star(folder / "tomograms.star", rows)
-    put_records(folder)
-    sections = {
-        "prepare_star": {"even": "even", "odd": "odd"},
-        "extract": {},
-        "refine": {"arch": "unet-tiny", "cube_size": 32},
-        "predict": {"keep_halves": True},
-        "report": {"truth_folder": "truth"},
-    }
-    return job_at(folder, **{**sections, **changes})
 
 
 @dataclass(frozen=True)
@@ -115,46 +31,9 @@ class Written:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     """The report of two tomograms with everything that can be in it."""
-    job = finished(tmp_path_factory.mktemp("job"), ("t1", "t2"))
+    job = finished(tmp_path_factory.mktemp("job"), ("t1", "t2"), with_metrics=True)
     facts = report.run(job, World())
     return Written(job, facts, Page(job.path("report.html")))
-
-
-def put_records(folder: Path) -> None:
-    for stage, seconds, finished in (
-        ("prepare_star", 0.5, "14:59"),
-        ("refine", 340.0, "15:06"),
-        ("predict", 7.0, "15:07"),
-    ):
-        facts = {"speed": 61.74321, "outputs": [f"{stage}.mrc"], "<b>": "5 < 6 & 7"}
-        put_json(
-            folder / f"stages/{stage}.json",
-            {"stage": stage, "key": "k", "seconds": seconds, "ranks": 2, "peak_memory_gb": [0.8, 1.25],
-             "finished": f"2026-11-22T{finished}:00+00:00", "facts": facts},
-        )  # fmt: skip
-    put_json(
-        folder / "provenance.json",
-        {"isonet2": "0.1.0", "torch": "2.13.0", "hosts": ["node017"], "seed": 0, "git_revision": None,
-         "started": "2026-11-22T16:00:00+01:00"},
-    )  # fmt: skip
-    (folder / "resolved.yaml").write_text("refine:\n  arch: unet-tiny # resolved\n")
-    maps = folder / "isonet_maps"
-    (maps / "previews").mkdir(parents=True)
-    lines: list[dict[str, Any]] = [
-        {"kind": "epoch", "epoch": n, "step": 50 * n, "loss": 2.0 / n, "loss_measured": 1.0 / n, "loss_wedge": 0.5 / n,
-         "learning_rate": 1e-3, "samples_per_s": 5.0, "seconds": 30.0, "gradient_norm": 0.7, "peak_memory_gb": 0.9}
-        for n in (1, 2, 4)
-    ]  # fmt: skip
-    for epoch in (2, 4):
-        image = f"previews/epoch{epoch:03d}.png"
-        volume = smooth(epoch)
-        preview_figure(
-            maps / image, volume, volume, pixel_size_angstrom=10, tilt_min_deg=-50, tilt_max_deg=60, title="a preview"
-        )
-        lines.append({"kind": "preview", "epoch": epoch, "step": 50 * epoch, "image": image, "wedge_power_ratio": 0.4,
-                      "cc_halves_measured": 0.9, "cc_halves_wedge": 0.7})  # fmt: skip
-    text = "".join(json.dumps(line) + "\n" for line in lines)
-    (maps / "metrics.jsonl").write_text(text + '{"kind": "epoch", "epo')  # a run was killed while it wrote
 
 
 def test_the_page_needs_no_other_file_and_every_picture_is_whole_and_has_words(written: Written) -> None:
@@ -253,9 +132,9 @@ def test_predicted_halves_left_over_from_an_earlier_run_are_not_shown(tmp_path: 
     assert "predicted halves (same" not in text
 
 
-def test_a_list_with_one_int8_tomogram_and_its_mask_is_enough(tmp_path: Path) -> None:
+def test_a_list_with_one_int8_tomogram_and_its_mask_is_enough(tmp_path: Path, real_data: Path) -> None:
     """The real tomogram of the shared data, 36×206×94."""
-    source = DATA / "microtubule_13pf.mrc"
+    source = real_data / "microtubule_13pf.mrc"
     volume = mrcfile.read(source)
     mask = np.zeros(volume.shape, dtype=np.int8)
     mask[10:26, 50:150, 30:60] = 1
@@ -272,12 +151,16 @@ def test_a_list_with_one_int8_tomogram_and_its_mask_is_enough(tmp_path: Path) ->
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(xy)))).astype(float)
     assert pearson(picture[::-1], volume[18].astype(float)) > 0.99
     assert sum(image.get("class") == "outline" for image in page.all("img")) == 3
+    bars = [span["style"] for span in page.all("span") if span.get("class") == "bar"]
+    assert bars == ["width: 20.22%", "width: 20.22%", "width: 23.07%"]  # 20 of 98.9 nm, and 50 of 216.7 nm
+    assert page.text.count("20 nm raw") == 2
+    assert f'aspect-ratio: {94 / 206:.4f}"' in page.source
     slopes = [-float(str(line["y2"])) / float(str(line["x2"])) for line in page.all("line")]
     assert slopes == pytest.approx([np.tan(np.deg2rad(-66)), np.tan(np.deg2rad(60))])
 
 
 def test_a_job_that_only_reports_finds_what_an_earlier_job_left(tmp_path: Path) -> None:
-    folder = finished(tmp_path).folder
+    folder = finished(tmp_path, with_metrics=True).folder
     report.run(job_at(folder), World())
     text = Page(folder / "report.html").text
     assert "The network learned from these tomograms alone for 4 epochs" in text

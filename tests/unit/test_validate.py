@@ -49,6 +49,7 @@ def plan_of(text: str, *overrides: str):
 def mistakes(text: str, *overrides: str) -> list[str]:
     with pytest.raises(UserError) as caught:
         plan_of(text, *overrides)
+    assert caught.value.exit_code == 64
     return str(caught.value).replace(f"{Path.cwd()}/", "").split("\n")
 
 
@@ -88,8 +89,8 @@ def test_a_job_that_simulates_its_tomograms_needs_none():
     plan = plan_of(text)
     assert (plan.tomograms, plan.samples, plan.steps_per_epoch) == (2, 10, 5)
     assert mistakes(text, "refine.cube_size=64") == [
-        "refine.cube_size 64 is too large for simulated tomogram 1, which has 48×64×64 voxels (z, y, x) (and for 1 more): "
-        "take a smaller cube"
+        "refine.cube_size 64 is too large for simulated tomogram 1 (and for 1 more), which has 48×64×64 "
+        "voxels (z, y, x): take a smaller cube"
     ]
 
 

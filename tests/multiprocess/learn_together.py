@@ -1,0 +1,55 @@
+"""Run by torchrun: five steps in float64 for each of several ways to batch; rank 0 writes what came out to argv[1]."""
+
+import sys
+
+import numpy as np
+import torch
+
+from isonet2.data.dataset import Batch
+from isonet2.job.models import Refine
+from isonet2.parallel.collectives import joined_world
+from isonet2.parallel.world import World, share
+from isonet2.physics.rotation import WEDGE_MOVING_ROTATIONS
+from isonet2.training.learner import Learner
+
+SIDE = 16
+
+
+def samples(step: int, numbers: list[int]) -> Batch:
+    """Sample by sample, the same whoever asks."""
+    cubes = [np.random.default_rng([step, n]).standard_normal((4, SIDE, SIDE, SIDE)) for n in numbers]
+    block = torch.from_numpy(np.array(cubes).reshape(len(numbers), 4, SIDE, SIDE, SIDE))
+    turns = np.array([WEDGE_MOVING_ROTATIONS[n % 20] for n in numbers]).reshape(-1, 3, 3)
+    return Batch(
+        half1=block[:, :1],
+        half2=block[:, 1:2],
+        mask=torch.ones_like(block[:, :1]),
+        noise=block[:, 2:],
+        tilt_range_deg=torch.tensor([[-51.0, 60.0]] * len(numbers), dtype=torch.float64).reshape(-1, 2),
+        rotation=torch.from_numpy(turns),
+    )
+
+
+def learn(world: World, batch_size: int, acc_batches: int) -> dict[str, torch.Tensor]:
+    """Losses and final weights of five steps."""
+    learner = Learner(Refine(arch="unet-tiny", cube_size=SIDE, mixed_precision=False), world, seed=1)
+    losses = []
+    for step in range(5):
+        parts = []
+        for part in range(acc_batches):
+            whole = share(batch_size, rank=part, size=acc_batches)
+            mine = share(len(whole), rank=world.rank, size=world.size)
+            parts.append(samples(step, [whole[n] for n in mine]))
+        losses.append(learner.step(parts, batch_size=batch_size, learning_rate=1e-3))
+    return {"losses": torch.stack(losses), **{name: v.clone() for name, v in learner.network.state_dict().items()}}
+
+
+def main() -> None:
+    torch.set_default_dtype(torch.float64)
+    with joined_world(threads=1) as world:
+        found = {name: learn(world, *how) for name, how in {"whole": (4, 1), "single": (1, 1), "parts": (4, 2)}.items()}
+        if world.rank == 0:
+            torch.save(found, sys.argv[1])
+
+
+main()
