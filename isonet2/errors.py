@@ -19,7 +19,7 @@ class LaunchError(IsonetError):
     exit_code = 70
 
 
-class Interrupted(IsonetError):
-    """Stopped by a signal after everything was saved; the same command goes on from there; exit code 75 (EX_TEMPFAIL)."""
+class Interrupted(IsonetError):  # noqa: N818
+    """Stopped by a signal after everything was saved; the same command goes on; exit code 75 (EX_TEMPFAIL)."""
 
     exit_code = 75

@@ -61,17 +61,18 @@ def _run_stage(name: str, job: Job, world: World, key: str, *, anew: bool, resta
     forget_peak(world.device)
     started = time.monotonic()
     facts: Facts = stage.run(job, world, **({"restart": True} if restart and name == "refine" else {}))
+    seconds, peaks = time.monotonic() - started, all_gather(world, round(peak_memory_gb(world.device), 3))
     record = {
         "stage": name,
         "key": key,
-        "seconds": round(time.monotonic() - started, 2),
+        "seconds": round(seconds, 2),
         "ranks": world.size,
-        "peak_memory_gb": all_gather(world, round(peak_memory_gb(world.device), 3)),
+        "peak_memory_gb": peaks,
         "finished": _now(),
         "facts": facts,
     }
     on_first_rank(world, lambda: write_text(path, json.dumps(record, indent=1) + "\n"))
-    log.info(f"{name}: done in {record['seconds']:.1f} s, at most {max(record['peak_memory_gb']):.2f} GB a rank")
+    log.info(f"{name}: done in {seconds:.1f} s, at most {max(peaks):.2f} GB a rank")
     return key, facts
 
 
@@ -85,10 +86,10 @@ def _finished(path: Path, key: str, folder: Path) -> Facts | None:
     """What the stage found when it last finished, if that was with the same key and its outputs are still there."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        facts: Facts = record["facts"]
+        whole = record["key"] == key and all((folder / output).exists() for output in facts["outputs"])
+    except (FileNotFoundError, json.JSONDecodeError, KeyError):  # none, or one of another version
         return None
-    facts: Facts = record["facts"]
-    whole = record["key"] == key and all((folder / output).exists() for output in facts["outputs"])
     return facts if whole else None
 
 

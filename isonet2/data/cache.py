@@ -1,16 +1,17 @@
 """A cache of cubes in HDF5, named by its content: the same files for any number of ranks.
 
-    <cache_dir>/<key>/0000_000.h5   one shard: some cubes of one tomogram
-        half1, half2  (n, p, p, p)  float16, one cube a chunk, with a checksum; p = cube_size + 2 × margin
-        mask          (n, p, p, p)  uint8, 0…255, if the tomogram has a mask
-        corner        (n, 3)        first voxel (z, y, x) of each cube in the tomogram
-        attributes    name, tilt_min_deg, tilt_max_deg, mean, std, complete (written last)
-    <cache_dir>/<key>/index.json    the shards, their counts and checksums; there only when all shards are
+<cache_dir>/<key>/0000_000.h5   one shard: some cubes of one tomogram
+    half1, half2  (n, p, p, p)  float16, one cube a chunk, with a checksum; p = cube_size + 2 × margin
+    mask          (n, p, p, p)  uint8, 0…255, if the tomogram has a mask
+    corner        (n, 3)        first voxel (z, y, x) of each cube in the tomogram
+    attributes    name, tilt_min_deg, tilt_max_deg, mean, std, complete (written last)
+<cache_dir>/<key>/index.json    the shards, their counts and checksums; there only when all shards are
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -92,7 +93,7 @@ def plan_shards(sources: list[Source], settings: CacheSettings) -> list[Shard]:
     for tomogram, source in enumerate(sources):
         parts = -(-source.number // most)
         bounds = [source.number * part // parts for part in range(parts + 1)]
-        for part, (first, last) in enumerate(zip(bounds, bounds[1:], strict=False)):
+        for part, (first, last) in enumerate(itertools.pairwise(bounds)):
             shards.append(Shard(source, tomogram, part, first, last - first))
     return shards
 

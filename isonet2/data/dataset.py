@@ -87,7 +87,7 @@ class Schedule:
         return self.epochs * self.steps_per_epoch
 
     def micro_batches(self, step: int, world: World) -> list[list[Token]]:
-        """The samples of this rank in one step (0, 1, … over all epochs), in `acc_batches` parts; a part may be empty."""
+        """The samples of this rank in one step (0, 1, … over all epochs), in `acc_batches` parts; some may be empty."""
         epoch, place = divmod(step, self.steps_per_epoch)
         batch = _order(self.seed, epoch, self.samples)[place * self.batch_size : (place + 1) * self.batch_size]
         parts = []

@@ -85,4 +85,6 @@ def _make_room(folder: Path, megabytes: float) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free / 1e6
     if megabytes > free:
-        raise UserError(f"{folder}: the cache needs {megabytes:.0f} MB and {free:.0f} MB are free: set extract.cache_dir")
+        raise UserError(
+            f"{folder}: the cache needs {megabytes:.0f} MB and {free:.0f} MB are free: set extract.cache_dir"
+        )

@@ -10,9 +10,7 @@ from isonet2.data.window import Readable, Shape
 Corners = npt.NDArray[np.int64]
 
 
-def draw_corners(
-    shape: Shape, mask: Readable | None, *, number: int, side: int, rng: np.random.Generator
-) -> Corners:
+def draw_corners(shape: Shape, mask: Readable | None, *, number: int, side: int, rng: np.random.Generator) -> Corners:
     """Int64 (number, 3): first voxels (z, y, x) of cubes of `side`, by rising z.
 
     Their centres are drawn with a probability proportional to `mask` (z, y, x) among those whose cube lies inside the
@@ -30,7 +28,7 @@ def draw_corners(
     centres = np.empty((number, 3), np.int64)
     for z in np.unique(planes):
         here = planes == z
-        centres[here] = _centres_in_plane(mask, int(z), allowed[1], allowed[2], np.count_nonzero(here), rng)
+        centres[here] = _centres_in_plane(mask, int(z), allowed[1], allowed[2], int(here.sum()), rng)
     return corners_of(centres, shape, side)
 
 

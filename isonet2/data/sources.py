@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from isonet2.data.window import Shape
 from isonet2.errors import UserError
-from isonet2.io.coordinates import read_coordinates, points_inside
+from isonet2.io.coordinates import points_inside, read_coordinates
 from isonet2.io.mrc import Volume, open_volume, read_header
 from isonet2.io.star import TomogramRow
-from isonet2.data.window import Shape
 from isonet2.physics.normalise import Normalisation, central_slab, measure_normalisation
 
 
@@ -65,7 +65,7 @@ def _source(row: TomogramRow, path: Callable[[str], Path]) -> Source:
     for other in (halves[1], mask):
         if other is not None and (found := read_header(other).shape) != shape:
             raise UserError(
-                f"{other}: {_by(found)} voxels (z, y, x), but {halves[0].name} has {_by(shape)}: they must be of one shape"
+                f"{other}: {_by(found)} voxels (z, y, x), but {halves[0].name} has {_by(shape)}: they must be alike"
             )
     coordinates = path(row.coordinates) if row.coordinates is not None else None
     return Source(

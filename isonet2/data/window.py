@@ -21,7 +21,7 @@ class Readable(Protocol):
 
 
 def read_window(volume: Readable, corner: tuple[int, int, int], side: int) -> Array:
-    """Float32 (side, side, side): the cube whose first voxel is `corner` (z, y, x), mirrored where it leaves the volume."""
+    """Float32 (side, side, side): the cube with its first voxel at `corner` (z, y, x), mirrored beyond the edges."""
     inside = tuple(
         slice(max(0, start), min(start + side, size)) for start, size in zip(corner, volume.shape, strict=True)
     )

@@ -54,5 +54,7 @@ def load_network(path: Path) -> tuple[nn.Module, NetworkInfo]:
     try:
         network.load_state_dict(state)
     except RuntimeError:
-        raise UserError(f"{path}: its weights do not fit {info.arch}: the file is damaged or of another version") from None
+        raise UserError(
+            f"{path}: its weights do not fit {info.arch}: the file is damaged or of another version"
+        ) from None
     return network.eval(), info

@@ -39,7 +39,7 @@ class Predictor:
         normalisation: Normalisation,
         tilt_range_deg: tuple[float, float],
     ) -> Array:
-        """Float32 (planes, y, x): what one row of tiles adds to the planes `tiling.planes_of_row(row)`, in network units.
+        """Float32 (planes, y, x), in network units: what one row of tiles adds to `tiling.planes_of_row(row)`.
 
         Rows overlap; the sum of all is the prediction. Tiles go in batches of one size, the last one padded, and are
         added in their order, so that no byte depends on who computes which row. Memory: the row and one batch.
@@ -80,7 +80,9 @@ def _add(result: Array, tile: Array, axes: tuple[Tile, Tile, Tile], planes: rang
     for axis, size in ((y, result.shape[1]), (x, result.shape[2])):
         inside.append((max(0, axis.start), min(size, axis.start + len(axis.weight)), axis.start))
     (y0, y1, ys), (x0, x1, xs) = inside
-    result[:, y0:y1, x0:x1] += weighted[planes.start - z.start : planes.stop - z.start, y0 - ys : y1 - ys, x0 - xs : x1 - xs]
+    result[:, y0:y1, x0:x1] += weighted[
+        planes.start - z.start : planes.stop - z.start, y0 - ys : y1 - ys, x0 - xs : x1 - xs
+    ]
 
 
 def add_rows(tiling: Tiling, rows: Sequence[Array]) -> Iterator[Array]:

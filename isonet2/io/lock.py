@@ -27,8 +27,9 @@ def holding(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            holder = path.read_text(encoding="utf-8").strip()
             raise UserError(
-                f"{folder}: another run works here ({path.read_text(encoding='utf-8').strip()}); wait for it, or use another folder"
+                f"{folder}: another run works here ({holder}); wait for it, or use another folder"
             ) from None
         except OSError as error:  # file systems without locks
             log.warn(f"{folder}: cannot be locked ({error.strerror}): take care that no second run works here")

@@ -25,7 +25,7 @@ class BatchNorm(nn.BatchNorm3d):
     def forward(self, x: Tensor) -> Tensor:
         if not (self.training and dist.is_initialized() and dist.get_world_size() > 1):
             return super().forward(x)
-        y, mean, var, count = _Synchronised.apply(x, self.weight, self.bias, self.eps)
+        y, mean, var, count = _Synchronised.apply(x, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
         with torch.no_grad():
             assert self.running_mean is not None
             assert self.running_var is not None
@@ -42,9 +42,7 @@ class _Synchronised(torch.autograd.Function):
     """One all-reduce each way: count, Σx, Σx² forward; Σdy, Σ dy·x̂ backward. Sums in float64."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         count = torch.full((1,), float(x.numel() // x.shape[1]), dtype=torch.float64, device=x.device)
         if len(x):
             var, mean = torch.var_mean(x.float() if x.dtype.itemsize < 4 else x, dim=_OVER, correction=0)

@@ -1,6 +1,8 @@
-"""3-D U-Net (Çiçek et al., MICCAI 2016) in the form that IsoNet2's networks have, with the input added to the output."""
+"""3-D U-Net (Çiçek et al., MICCAI 2016) in the form of IsoNet2's networks: the input is added to the output."""
 
 from __future__ import annotations
+
+import itertools
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +46,7 @@ class UNet(nn.Module):
 
 def _stack(inputs: int, outputs: int, count: int) -> nn.Sequential:
     widths = [inputs, *[outputs] * count]
-    convolutions = (nn.Conv3d(a, b, 3, padding=1, bias=False) for a, b in zip(widths, widths[1:], strict=False))
+    convolutions = (nn.Conv3d(a, b, 3, padding=1, bias=False) for a, b in itertools.pairwise(widths))
     return nn.Sequential(*(_unit(convolution) for convolution in convolutions))
 
 

@@ -21,7 +21,7 @@ _PATIENCE = datetime.timedelta(hours=2)  # other ranks may wait for the longest 
 
 @contextmanager
 def joined_world(threads: int | None = None) -> Iterator[World]:
-    """The world of this process, its process group open while the block runs. `threads`: torch's, if not the default."""
+    """The world of this process, its process group open while the block runs. `threads`: if not torch's default."""
     world = detect_world(os.environ, gpus=torch.cuda.device_count())
     if threads is not None:
         torch.set_num_threads(threads)

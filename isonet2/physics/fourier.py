@@ -13,12 +13,14 @@ _EXACT = torch.float64
 
 def transform(volume: Tensor) -> Tensor:
     """(..., z, y, x) real → (..., z, y, x//2+1) complex, zero frequency at [..., 0, 0, 0]."""
-    return torch.fft.rfftn(volume, dim=_AXES)
+    spectrum: Tensor = torch.fft.rfftn(volume, dim=_AXES)
+    return spectrum
 
 
 def inverse(spectrum: Tensor, shape: Sequence[int]) -> Tensor:
     """(..., z, y, x//2+1) complex → (..., z, y, x) real; `shape` ends in z, y, x."""
-    return torch.fft.irfftn(spectrum, s=tuple(shape[-3:]), dim=_AXES)
+    volume: Tensor = torch.fft.irfftn(spectrum, s=tuple(shape[-3:]), dim=_AXES)
+    return volume
 
 
 def filtered(volume: Tensor, gain: Tensor) -> Tensor:

@@ -24,9 +24,7 @@ def wedge_mask(shape: Sequence[int], tilt_min_deg: float, tilt_max_deg: float) -
     return measured(frequencies(shape), torch.tensor([tilt_min_deg, tilt_max_deg], dtype=torch.float64))
 
 
-def rotated_wedges(
-    side: int, tilt_range_deg: Tensor, rotation: Tensor, device: torch.device | str = "cpu"
-) -> Tensor:
+def rotated_wedges(side: int, tilt_range_deg: Tensor, rotation: Tensor, device: torch.device | str = "cpu") -> Tensor:
     """Bool (B, 1, side, side, side//2+1): the measured region of each sample after its rotation, M(Rᵀk), exactly.
 
     tilt_range_deg (B, 2): lowest and highest tilt; rotation (B, 3, 3), acting on (z, y, x) vectors.

@@ -57,7 +57,8 @@ def run(job: Job, world: World) -> dict[str, Any]:
     changes = {task.row.index: {"mask": task.mask} for task in tasks}
     on_first_rank(world, lambda: update_rows(job.path(job.star_file), changes))
     return {
-        "masks": {task.row.name: {"file": task.mask, "kept": share} for task, share in zip(tasks, kept, strict=True)}
+        "outputs": [task.mask for task in tasks],
+        "masks": {task.row.name: {"file": task.mask, "kept": share} for task, share in zip(tasks, kept, strict=True)},
     }
 
 

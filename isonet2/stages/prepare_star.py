@@ -65,7 +65,9 @@ def _prepare(job: Job, section: PrepareStar) -> dict[str, Any]:
     write_star(job.path(job.star_file), rows)
     cubes = sum(row.number_subtomos for row in rows)
     info(f"prepare_star: {len(rows)} tomograms, {cubes} cubes to cut: {job.star_file}")
+    averages = [row.tomogram for row in rows if section.create_average and row.tomogram is not None]
     return {
+        "outputs": [job.star_file, *averages],
         "tomograms": len(rows),
         "pairs": sum(row.half1 is not None for row in rows),
         "pixel_sizes_angstrom": sorted({row.pixel_size_angstrom for row in rows}),

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from isonet2 import log
 from isonet2.errors import UserError
 from isonet2.io.atomic import write_text
 from isonet2.io.fingerprint import fingerprint
@@ -68,7 +69,15 @@ def _write(job: Job, section: Report) -> dict[str, Any]:
         truth = {**means, "tomograms": scores}
         write_text(job.folder / _TRUTH, json.dumps(truth, indent=1) + "\n")
         facts |= {"outputs": [section.output, _TRUTH], "truth": truth}
+        _say(means)
     return facts
+
+
+def _say(means: Scores) -> None:
+    """The table of correlations with the truth, for whoever watches."""
+    log.info("correlation with the truth   overall  measured  wedge")
+    for name, score in means.items():
+        log.info(f"{name:>26}   {score['cc']:7.3f}  {score['cc_measured']:8.3f}  {score['cc_wedge']:5.3f}")
 
 
 def _truth_folder(job: Job, section: Report, rows: list[TomogramRow]) -> Path | None:

@@ -34,6 +34,9 @@ _COLUMNS = (
 )
 
 
+_KINDS = ("even", "odd", "full", "truth")
+
+
 def inputs(job: Job) -> dict[str, Any]:
     """Nothing: a simulation depends on its section and on the seed alone."""
     return {}
@@ -52,7 +55,8 @@ def run(job: Job, world: World) -> dict[str, Any]:
     work = partial(_simulate_tomogram, settings, job.seed, folder)
     placed = on_shared_items(world, numbers, [1.0] * len(numbers), work)
     on_first_rank(world, lambda: _write_particles(folder / "particles.star", placed))
-    return {"tomograms": settings.count, "placed": [len(in_one) for in_one in placed]}
+    maps = [f"{settings.output_dir}/{kind}/{_name(number)}.mrc" for number in numbers for kind in _KINDS]
+    return {"outputs": maps, "tomograms": settings.count, "placed": [len(in_one) for in_one in placed]}
 
 
 def _simulate_tomogram(settings: Simulate, seed: int, folder: Path, number: int) -> list[Placed]:
@@ -83,7 +87,7 @@ def _simulate_tomogram(settings: Simulate, seed: int, folder: Path, number: int)
     even, odd = (
         back_project(series + white_noise(shape, tilts, half_dose, rng), shape, tilts, step) for rng in for_halves
     )
-    for kind, volume in {"even": even, "odd": odd, "full": (even + odd) / 2, "truth": truth}.items():
+    for kind, volume in zip(_KINDS, (even, odd, (even + odd) / 2, truth), strict=True):
         write_mrc(folder / kind / f"{_name(number)}.mrc", volume.numpy(), pixel_size_angstrom=pixel)
     return placed
 

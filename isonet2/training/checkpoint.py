@@ -84,7 +84,7 @@ class Checkpoints:
 
 
 def check_same(found: dict[str, Any], training: Training, folder: Path) -> None:
-    """UserError if a checkpoint comes from a training with other settings: its weights would not be what was asked for."""
+    """UserError if a checkpoint is of a training with other settings: its weights are not what was asked for."""
     then, now = found["training"], asdict(training)
     differ = [
         f"{name} was {then['settings'].get(name)} and is {value}"

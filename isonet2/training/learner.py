@@ -1,4 +1,4 @@
-"""One network being trained by all ranks: a step at a time, and everything that has to come back after an interruption."""
+"""One network trained by all ranks: a step at a time, and all that has to come back after an interruption."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from isonet2.training.objectives import OBJECTIVES, Losses, Weighing
 
 
 def learning_rate_at(step: int, *, steps: int, warmup_steps: int, highest: float, lowest: float) -> float:
-    """A linear rise over `warmup_steps`, then half a cosine down to `lowest` at the last of `steps` (SGDR, 1608.03983)."""
+    """A linear rise over `warmup_steps`, then half a cosine down to `lowest` at the end (SGDR, arXiv 1608.03983)."""
     warmup = min(warmup_steps, steps // 2)
     if step < warmup:
         return highest * (step + 1) / warmup
@@ -67,7 +67,7 @@ class Learner:
             with self._together(last=number == len(parts) - 1):
                 losses = self._losses(self._on_device(part))
                 weight = self.world.size / batch_size  # DDP takes the mean over the ranks
-                self.scaler.scale(losses.total.sum() * weight).backward()
+                self.scaler.scale(losses.total.sum() * weight).backward()  # type: ignore[no-untyped-call]
             sums += torch.stack([loss.detach().sum().double() for loss in losses])
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.network.parameters() if p.grad is not None])
@@ -116,7 +116,7 @@ class Learner:
         """
         self.network.eval()
         nothing = torch.empty(0, 1, *[self._cube_size] * 3)
-        self._student(nothing.to(self.compute.device)).sum().backward()
+        self._student(nothing.to(self.compute.device)).sum().backward()  # type: ignore[no-untyped-call]
         self.optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Any]:

@@ -61,7 +61,9 @@ class Trainer:
         first = self._position.step
         started = time.monotonic()
         for generation in range(-(-self._refine.epochs // self._supply.epochs_each)):
-            last = min(self._schedule.steps, (generation + 1) * self._supply.epochs_each * self._schedule.steps_per_epoch)
+            last = min(
+                self._schedule.steps, (generation + 1) * self._supply.epochs_each * self._schedule.steps_per_epoch
+            )
             if self._position.step < last:
                 self._train_until(last, cache if generation == 0 else self._supply.cache(generation))
         seconds = time.monotonic() - started
@@ -83,7 +85,9 @@ class Trainer:
 
     def _schedule_of(self, cache: CubeCache, batch_size: int) -> Schedule:
         if len(cache) < batch_size:
-            raise UserError(f"refine.batch_size {batch_size} is more than the {len(cache)} cubes there are: make it smaller")
+            raise UserError(
+                f"refine.batch_size {batch_size} is more than the {len(cache)} cubes there are: make it smaller"
+            )
         refine = self._refine
         return Schedule(len(cache), batch_size, refine.acc_batches, refine.epochs, self._seed)
 
@@ -156,9 +160,10 @@ class Trainer:
         self._position.sums = [0.0] * 4
         shown = epoch % self._refine.save_interval == 0 or epoch == self._refine.epochs
         if self._world.rank == 0:
+            parts = f"measured {line['loss_measured']:.4f}, wedge {line['loss_wedge']:.4f}"
             log.info(
-                f"epoch {epoch} of {self._refine.epochs}: loss {line['loss']:.4f} (measured {line['loss_measured']:.4f}, "
-                f"wedge {line['loss_wedge']:.4f}), {line['samples_per_s']:.1f} cubes/s"
+                f"epoch {epoch} of {self._refine.epochs}: loss {line['loss']:.4f} ({parts}), "
+                f"{line['samples_per_s']:.1f} cubes/s"
             )
             self._metrics.append(line)
             if shown:

@@ -72,8 +72,8 @@ class Preview:
         with replacing(path) as part:
             preview_figure(
                 part,
-                (self.halves[0] + self.halves[1]) / 2,
-                self.normalisation.to_file((predictions[0] + predictions[1]) / 2),
+                np.float32(0.5) * (self.halves[0] + self.halves[1]),
+                self.normalisation.to_file(np.float32(0.5) * (predictions[0] + predictions[1])),
                 pixel_size_angstrom=self.source.pixel_size_angstrom,
                 tilt_min_deg=tilts[0],
                 tilt_max_deg=tilts[1],

@@ -13,7 +13,9 @@ Learned = dict[str, dict[str, torch.Tensor]]
 
 
 @pytest.fixture(scope="module")
-def learned(torchrun: Callable[..., subprocess.CompletedProcess[str]], tmp_path_factory: pytest.TempPathFactory) -> list[Learned]:
+def learned(
+    torchrun: Callable[..., subprocess.CompletedProcess[str]], tmp_path_factory: pytest.TempPathFactory
+) -> list[Learned]:
     """What 1, 2 and 3 ranks learn from the same samples."""
     folder: Path = tmp_path_factory.mktemp("learned")
     for ranks in (1, 2, 3):

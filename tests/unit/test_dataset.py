@@ -22,15 +22,23 @@ from isonet2.parallel.world import World
 def cache(tmp_path: Path) -> CubeCache:
     rng = np.random.default_rng(0)
     for name in ("even", "odd"):
-        write_mrc(tmp_path / f"{name}.mrc", rng.standard_normal((24, 32, 32)).astype(np.float32), pixel_size_angstrom=10)
+        write_mrc(
+            tmp_path / f"{name}.mrc", rng.standard_normal((24, 32, 32)).astype(np.float32), pixel_size_angstrom=10
+        )
     source = Source("t", (tmp_path / "even.mrc", tmp_path / "odd.mrc"), None, None, (24, 32, 32), 10, 10.0, -60.0, 60.0)
     return CubeCache(extract([source], CacheSettings(16, 2, "float16", seed=1), tmp_path / "cache", World()).folder)
 
 
 @given(
-    samples=st.integers(8, 60), batch=st.integers(1, 8), parts=st.integers(1, 3), ranks=st.integers(1, 5), step=st.integers(0, 90)
+    samples=st.integers(8, 60),
+    batch=st.integers(1, 8),
+    parts=st.integers(1, 3),
+    ranks=st.integers(1, 5),
+    step=st.integers(0, 90),
 )
-def test_ranks_share_each_batch_whatever_their_number(samples: int, batch: int, parts: int, ranks: int, step: int) -> None:
+def test_ranks_share_each_batch_whatever_their_number(
+    samples: int, batch: int, parts: int, ranks: int, step: int
+) -> None:
     parts = min(parts, batch)
     schedule = Schedule(samples, batch, parts, epochs=20, seed=5)
     step %= schedule.steps

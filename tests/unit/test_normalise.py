@@ -39,5 +39,5 @@ def test_the_slab_is_the_middle_or_all_of_a_thin_tomogram(planes: int, slab: tup
 @pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
 def test_constant_and_broken_tomograms_are_refused(value: float) -> None:
     plane = np.full((4, 4), value)
-    with np.errstate(invalid="ignore"), pytest.raises(ValueError, match="constant|not numbers"):
+    with np.errstate(invalid="ignore"), pytest.raises(ValueError, match=r"constant|not numbers"):
         measure_normalisation([[plane]])

@@ -30,7 +30,9 @@ class Twice(nn.Module):
         return 2 * x
 
 
-def predicted(network: nn.Module, volume: np.ndarray, *, side: int = 16, batch: int = 4, wedge: bool = False) -> np.ndarray:
+def predicted(
+    network: nn.Module, volume: np.ndarray, *, side: int = 16, batch: int = 4, wedge: bool = False
+) -> np.ndarray:
     predictor = Predictor(network, CPU, side, batch, apply_mw_x1=wedge)
     tiling = tile_volume(volume.shape, side=side, padding_factor=1.5)
     rows = [
@@ -91,7 +93,9 @@ def source(tmp_path: Path) -> Source:
     return Source("t", (tmp_path / "even.mrc", tmp_path / "odd.mrc"), None, None, (24, 40, 30), 1, 9.5, *TILTS)
 
 
-def test_a_tomogram_on_disk_comes_back_as_the_mean_of_its_halves_with_its_header(source: Source, tmp_path: Path) -> None:
+def test_a_tomogram_on_disk_comes_back_as_the_mean_of_its_halves_with_its_header(
+    source: Source, tmp_path: Path
+) -> None:
     section = Predict(apply_mw_x1=False, keep_halves=True)
     plan = plan_prediction(source, section, cube_size=16, network="identity", folder=tmp_path / "out")
     predictor = Predictor(nn.Identity(), CPU, 16, 4, apply_mw_x1=False)

@@ -1,4 +1,4 @@
-"""Correlations against numpy, shell correlations against torch-fourier-shell-correlation, the yardstick against theory."""
+"""Correlations against numpy, shell correlations against a package, the yardstick against theory."""
 
 from __future__ import annotations
 

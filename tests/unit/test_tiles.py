@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -34,7 +36,7 @@ def test_a_row_reaches_the_planes_of_its_tiles() -> None:
     reached = [tiling.planes_of_row(row) for row in range(len(tiling.z))]
     assert reached[0].start == 0
     assert reached[-1].stop == 72
-    assert all(later.start < earlier.stop for earlier, later in zip(reached, reached[1:], strict=False))
+    assert all(later.start < earlier.stop for earlier, later in itertools.pairwise(reached))
 
 
 def test_a_window_over_the_edge_is_mirrored() -> None:
