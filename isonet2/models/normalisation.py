@@ -6,6 +6,7 @@ without samples takes part with a count of zero.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -74,3 +75,13 @@ class _Synchronised(torch.autograd.Function):
         dx = (dy - mean_dy.to(x).view(shape)).addcmul_(hat, mean_dy_hat.to(x).view(shape), value=-1)
         dx = dx.mul_((weight * scale.to(weight)).to(x).view(shape))
         return dx, d_weight.to(weight), d_bias.to(weight), None
+
+
+Normalise = Callable[[int], nn.Module]
+_GROUPS = 8
+
+NORMALISATIONS: dict[str, Normalise] = {
+    "batch": BatchNorm,
+    "group": lambda channels: nn.GroupNorm(_GROUPS, channels),  # Wu & He, ECCV 2018: each sample by itself
+}
+"""From the name in the table of architectures to a layer for so many channels."""

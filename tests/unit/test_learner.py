@@ -119,7 +119,7 @@ def test_the_learning_rate_warms_up_and_falls_to_its_lowest_at_the_end() -> None
     assert rates[0] == pytest.approx(1e-3 / 30)
     assert rates[29] == pytest.approx(1e-3)
     assert max(rates) <= 1e-3
-    assert all(a >= b for a, b in itertools.pairwise(rates))
+    assert all(a >= b for a, b in itertools.pairwise(rates[30:]))
     assert rates[515] == pytest.approx(0.5e-3, rel=0.01)
     assert rates[-1] == pytest.approx(1e-6, rel=0.01, abs=3e-9)
 
