@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -15,7 +14,6 @@ class UNetShape:
 
     channels: tuple[int, ...]
     convolutions: int
-    normalisation: Literal["batch", "group"]
 
     @property
     def divisor(self) -> int:
@@ -41,8 +39,8 @@ def _normalised(taps: int, inputs: int, outputs: int) -> int:
 
 
 ARCHITECTURES: dict[str, UNetShape] = {
-    "unet-tiny": UNetShape(channels=(16, 32, 64, 128), convolutions=2, normalisation="group"),
-    "unet-small": UNetShape(channels=(16, 32, 64, 128, 256), convolutions=3, normalisation="batch"),
-    "unet-medium": UNetShape(channels=(32, 64, 128, 256, 320), convolutions=3, normalisation="batch"),
-    "unet-large": UNetShape(channels=(64, 128, 256, 320, 320), convolutions=3, normalisation="batch"),
+    "unet-tiny": UNetShape(channels=(16, 32, 64, 128), convolutions=2),
+    "unet-small": UNetShape(channels=(16, 32, 64, 128, 256), convolutions=3),
+    "unet-medium": UNetShape(channels=(32, 64, 128, 256, 320), convolutions=3),
+    "unet-large": UNetShape(channels=(64, 128, 256, 320, 320), convolutions=3),
 }

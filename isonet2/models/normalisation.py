@@ -6,7 +6,6 @@ without samples takes part with a count of zero.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -40,20 +39,22 @@ class BatchNorm(nn.BatchNorm3d):
 
 
 class _Synchronised(torch.autograd.Function):
-    """One all-reduce each way: count, Σx, Σx² forward; Σdy, Σ dy·x̂ backward. Sums in float64."""
+    """One all-reduce each way: count, Σx, Σx² forward; Σdy, Σ dy·x̂ backward. Sums over ranks in float64.
+
+    The passes over the volume are torch's own kernels in evaluation mode, given the statistics of all ranks.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        count = torch.full((1,), float(x.numel() // x.shape[1]), dtype=torch.float64, device=x.device)
+        channels = x.shape[1]
+        count = torch.full((1,), float(x.numel() // channels), dtype=torch.float64, device=x.device)
+        mean = var = torch.zeros(channels, dtype=torch.float64, device=x.device)
         if len(x):
-            var, mean = torch.var_mean(x.float() if x.dtype.itemsize < 4 else x, dim=_OVER, correction=0)
-        else:
-            var = mean = torch.zeros_like(weight)
-        var, mean = var.double(), mean.double()
+            mean, var = (part.double() for part in torch.batch_norm_update_stats(x, None, None, 0.0))
         totals = torch.cat([count, mean * count, (var + mean.square()) * count])
         dist.all_reduce(totals)
-        count, rest = totals[:1], totals[1:] / totals[:1]
-        mean, square = rest.chunk(2)
+        count = totals[:1]
+        mean, square = (totals[1:] / count).chunk(2)
         var = (square - mean.square()).clamp_min(0)
         ctx.save_for_backward(x, weight, mean, var, count)
         ctx.eps = eps
@@ -63,25 +64,21 @@ class _Synchronised(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, None]:
+        """With s = w/√(σ² + ε): dx = s (dy − ⟨dy⟩ − x̂⟨dy x̂⟩), of which the kernel gives s·dy and the two sums."""
         x, weight, mean, var, count = ctx.saved_tensors
-        shape = (1, -1, 1, 1, 1)
-        scale = (var + ctx.eps).rsqrt()
-        hat = (x - mean.to(x).view(shape)) * scale.to(x).view(shape)
-        d_bias = dy.sum(_OVER, dtype=torch.float64)
-        d_weight = (dy * hat).sum(_OVER, dtype=torch.float64)
-        totals = torch.cat([d_bias, d_weight])
+        d_weight, d_bias = torch.zeros_like(weight), torch.zeros_like(weight)
+        dx = torch.empty_like(x)
+        if len(x):
+            statistics = (mean.to(weight), var.to(weight))
+            dx, d_weight, d_bias = torch.ops.aten.native_batch_norm_backward(
+                dy, x, weight, *statistics, None, None, False, ctx.eps, [True, True, True]
+            )
+        totals = torch.cat([d_bias, d_weight]).double()
         dist.all_reduce(totals)
         mean_dy, mean_dy_hat = (totals / count).chunk(2)
-        dx = (dy - mean_dy.to(x).view(shape)).addcmul_(hat, mean_dy_hat.to(x).view(shape), value=-1)
-        dx = dx.mul_((weight * scale.to(weight)).to(x).view(shape))
-        return dx, d_weight.to(weight), d_bias.to(weight), None
-
-
-Normalise = Callable[[int], nn.Module]
-_GROUPS = 8
-
-NORMALISATIONS: dict[str, Normalise] = {
-    "batch": BatchNorm,
-    "group": lambda channels: nn.GroupNorm(_GROUPS, channels),  # Wu & He, ECCV 2018: each sample by itself
-}
-"""From the name in the table of architectures to a layer for so many channels."""
+        scale = weight.double() * (var + ctx.eps).rsqrt()
+        slope = -scale * (var + ctx.eps).rsqrt() * mean_dy_hat
+        level = -scale * mean_dy - slope * mean
+        shape = (1, -1, 1, 1, 1)
+        dx.add_(level.to(dx).view(shape)).addcmul_(x, slope.to(dx).view(shape))
+        return dx, d_weight, d_bias, None

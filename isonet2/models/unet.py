@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from isonet2.job.architectures import UNetShape
-from isonet2.models.normalisation import NORMALISATIONS, Normalise
+from isonet2.models.normalisation import BatchNorm
 
 _SLOPE = 0.01
 
@@ -18,16 +18,16 @@ class UNet(nn.Module):
 
     def __init__(self, shape: UNetShape) -> None:
         super().__init__()
-        c, n_convolutions, norm = shape.channels, shape.convolutions, NORMALISATIONS[shape.normalisation]
+        c = shape.channels
         levels = range(len(c) - 1)
         self.first = nn.Conv3d(1, c[0], 3, padding=1)
-        self.down_stacks = nn.ModuleList(_stack(c[n], c[n], n_convolutions, norm) for n in levels)
-        self.down = nn.ModuleList(_unit(nn.Conv3d(c[n], c[n + 1], 2, stride=2, bias=False), norm) for n in levels)
-        self.bottleneck = _stack(c[-1], c[-1], 2, norm)
+        self.down_stacks = nn.ModuleList(_stack(c[n], c[n], shape.convolutions) for n in levels)
+        self.down = nn.ModuleList(_unit(nn.Conv3d(c[n], c[n + 1], 2, stride=2, bias=False)) for n in levels)
+        self.bottleneck = _stack(c[-1], c[-1], 2)
         self.up = nn.ModuleList(
             nn.Sequential(nn.ConvTranspose3d(c[n + 1], c[n], 2, stride=2), nn.LeakyReLU(_SLOPE)) for n in levels
         )
-        self.up_stacks = nn.ModuleList(_stack(2 * c[n], c[n], n_convolutions, norm) for n in levels)
+        self.up_stacks = nn.ModuleList(_stack(2 * c[n], c[n], shape.convolutions) for n in levels)
         self.last = nn.Conv3d(c[0], 1, 3, padding=1)
 
     def forward(self, volume: Tensor) -> Tensor:
@@ -44,11 +44,11 @@ class UNet(nn.Module):
         return result
 
 
-def _stack(inputs: int, outputs: int, count: int, norm: Normalise) -> nn.Sequential:
+def _stack(inputs: int, outputs: int, count: int) -> nn.Sequential:
     widths = [inputs, *[outputs] * count]
     convolutions = (nn.Conv3d(a, b, 3, padding=1, bias=False) for a, b in itertools.pairwise(widths))
-    return nn.Sequential(*(_unit(convolution, norm) for convolution in convolutions))
+    return nn.Sequential(*(_unit(convolution) for convolution in convolutions))
 
 
-def _unit(convolution: nn.Conv3d, norm: Normalise) -> nn.Sequential:
-    return nn.Sequential(convolution, norm(convolution.out_channels), nn.LeakyReLU(_SLOPE, inplace=True))
+def _unit(convolution: nn.Conv3d) -> nn.Sequential:
+    return nn.Sequential(convolution, BatchNorm(convolution.out_channels), nn.LeakyReLU(_SLOPE, inplace=True))

@@ -162,7 +162,8 @@ def test_a_training_that_was_killed_ends_with_the_weights_of_one_that_was_not(
         folder.mkdir()
         rows = read_star(run / "tomograms.star")
         write_star(folder / "tomograms.star", [
-            replace(row, half1=f"{run}/{row.half1}", half2=f"{run}/{row.half2}", mask=f"{run}/{row.mask}") for row in rows
+            replace(row, half1=f"{run}/{row.half1}", half2=f"{run}/{row.half2}", mask=f"{run}/{row.mask}")
+            for row in rows
         ])  # fmt: skip
     minutes = 0.0005 if moment == "mid epoch" else 60
     flags = ["--arch", "unet-tiny", "--cube_size", "24", "--epochs", "3", "--batch_size", "2", "--threads", "1",
