@@ -1,7 +1,8 @@
 """A cache of cubes in HDF5, named by its content: the same files for any number of ranks.
 
 <cache_dir>/<key>/0000_000.h5   one shard: some cubes of one tomogram
-    half1, half2  (n, p, p, p)  float16, one cube a chunk, with a checksum; p = cube_size + 2 × margin
+    half1, half2  (n, p, p, p)  float16, one cube a chunk, with a checksum; p = cube_size + 2 × margin;
+                              full instead, for a tomogram without halves
     mask          (n, p, p, p)  uint8, 0…255, if the tomogram has a mask
     corner        (n, 3)        first voxel (z, y, x) of each cube in the tomogram
     attributes    name, tilt_min_deg, tilt_max_deg, mean, std, complete (written last)
@@ -30,6 +31,7 @@ from isonet2.io.fingerprint import fingerprint
 from isonet2.io.mrc import open_volume
 
 FORMAT = 1
+_NAMES = {1: ("full",), 2: ("half1", "half2")}
 SHARD_BYTES = 256 * 2**20
 _LARGEST = {"float16": float(np.finfo(np.float16).max), "float32": np.inf}
 
@@ -119,12 +121,12 @@ def write_shard(shard: Shard, settings: CacheSettings, folder: Path) -> dict[str
 
 def _fill(file: h5py.File, shard: Shard, settings: CacheSettings) -> None:
     corners = _corners(shard, settings)
-    with shard.source.opened() as halves:
-        normalisation = normalisation_of(halves)
-        for name, half in zip(("half1", "half2"), halves, strict=True):
+    with shard.source.opened() as maps:
+        normalisation = normalisation_of(maps)
+        for name, volume in zip(_NAMES[len(maps)], maps, strict=True):
             cubes = _dataset(file, name, shard.count, settings.side, settings.dtype)
             for n, corner in enumerate(corners):
-                cube = normalisation.to_network(read_window(half, corner, settings.side))
+                cube = normalisation.to_network(read_window(volume, corner, settings.side))
                 cubes[n] = np.clip(cube, -_LARGEST[settings.dtype], _LARGEST[settings.dtype])
     if shard.source.mask is not None:
         with open_volume(shard.source.mask) as mask:
@@ -176,7 +178,10 @@ def _is_complete(path: Path, shard: Shard, settings: CacheSettings) -> bool:
         return False
     try:
         with h5py.File(path, "r", locking=False) as file:
-            return bool(file.attrs.get("complete")) and file["half1"].shape == (shard.count, *[settings.side] * 3)
+            return bool(file.attrs.get("complete")) and file[_NAMES[len(shard.source.maps)][0]].shape == (
+                shard.count,
+                *[settings.side] * 3,
+            )
     except (OSError, KeyError):
         return False
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from isonet2 import log
 from isonet2.data.cache import CacheSettings, CubeCache, Shard, cache_key, plan_shards, write_index, write_shard
-from isonet2.data.sources import Source, halves_of
+from isonet2.data.sources import Source, sources_of
 from isonet2.errors import UserError
 from isonet2.io.star import read_star, select_rows
 from isonet2.job.models import Extract, Job
@@ -32,7 +32,7 @@ def wanted_cubes(job: Job) -> tuple[list[Source], CacheSettings]:
     section = job.extract or Extract()
     cube_size, margin = job.cubes
     rows = select_rows(read_star(job.path(job.star_file)), section.tomo_idx)
-    return halves_of(rows, job.path), CacheSettings(cube_size, margin, section.dtype, job.seed)
+    return sources_of(rows, job.path), CacheSettings(cube_size, margin, section.dtype, job.seed)
 
 
 def extract(

@@ -14,16 +14,16 @@ from isonet2.data.window import Shape
 from isonet2.errors import UserError
 from isonet2.io.coordinates import points_inside, read_coordinates
 from isonet2.io.mrc import Volume, open_volume, read_header
-from isonet2.io.star import TomogramRow
+from isonet2.io.star import TomogramRow, file_in_column
 from isonet2.physics.normalise import Normalisation, central_slab, measure_normalisation
 
 
 @dataclass(frozen=True)
 class Source:
-    """One tomogram: its halves, where its specimen is, and how it was tilted."""
+    """One tomogram: its two halves, or its one map; where its specimen is, and how it was tilted."""
 
     name: str
-    halves: tuple[Path, ...]
+    maps: tuple[Path, ...]
     mask: Path | None
     coordinates: Path | None
     shape: Shape
@@ -35,42 +35,51 @@ class Source:
     @property
     def files(self) -> tuple[Path, ...]:
         """Every file that its cubes depend on."""
-        return self.halves + tuple(path for path in (self.mask, self.coordinates) if path is not None)
+        return self.maps + tuple(path for path in (self.mask, self.coordinates) if path is not None)
 
     @contextmanager
     def opened(self) -> Iterator[list[Volume]]:
-        """Its halves, to read from."""
+        """Its maps, to read from."""
         with ExitStack() as stack:
-            yield [stack.enter_context(open_volume(path)) for path in self.halves]
+            yield [stack.enter_context(open_volume(path)) for path in self.maps]
 
 
-def halves_of(rows: Sequence[TomogramRow], path: Callable[[str], Path]) -> list[Source]:
-    """The two halves of every row, their masks and coordinates; `path` finds a file that the STAR names.
+def sources_of(rows: Sequence[TomogramRow], path: Callable[[str], Path], *, column: str | None = None) -> list[Source]:
+    """The halves of every row, or its full map where it has none, with masks and coordinates; with `column`, the map
+    that it names. `path` finds a file that the STAR names.
 
-    Only headers are read. UserError, in one line, for halves that are missing or differ in shape, and for masks that
-    do not fit.
+    Only headers are read. UserError, in one line, for files that are missing, for halves that differ in shape, and for
+    masks that do not fit.
     """
-    return [_source(row, path) for row in rows]
+    return [_source(row, path, column) for row in rows]
 
 
-def _source(row: TomogramRow, path: Callable[[str], Path]) -> Source:
-    if row.half1 is None or row.half2 is None:
-        raise UserError(
-            f"{row.name}: isonet2-n2n needs two halves, and the STAR file has none: "
-            "run prepare_star with --even and --odd"
-        )
-    halves = (path(row.half1), path(row.half2))
+def check_halves(sources: Sequence[Source]) -> None:
+    """UserError if one of them has no halves."""
+    for source in sources:
+        if len(source.maps) < 2:
+            raise UserError(
+                f"{source.name}: isonet2-n2n needs two halves, and the STAR file has none: "
+                "run prepare_star with --even and --odd"
+            )
+
+
+def _source(row: TomogramRow, path: Callable[[str], Path], column: str | None) -> Source:
+    names = (file_in_column(row, column),) if column else (row.half1, row.half2) if row.half1 else (row.tomogram,)
+    maps = tuple(path(name) for name in names if name is not None)
+    if not maps:
+        raise UserError(f"{row.name}: {column} is empty in the STAR file: choose another input_column")
     mask = path(row.mask) if row.mask is not None else None
-    shape = read_header(halves[0]).shape
-    for other in (halves[1], mask):
+    shape = read_header(maps[0]).shape
+    for other in (*maps[1:], mask):
         if other is not None and (found := read_header(other).shape) != shape:
             raise UserError(
-                f"{other}: {_by(found)} voxels (z, y, x), but {halves[0].name} has {_by(shape)}: they must be alike"
+                f"{other}: {_by(found)} voxels (z, y, x), but {maps[0].name} has {_by(shape)}: they must be alike"
             )
     coordinates = path(row.coordinates) if row.coordinates is not None else None
     return Source(
         name=row.name,
-        halves=halves,
+        maps=maps,
         mask=mask,
         coordinates=coordinates,
         shape=shape,
@@ -95,7 +104,7 @@ def _by(shape: Shape) -> str:
 
 
 def normalisation_of(volumes: Sequence[Volume]) -> Normalisation:
-    """The affine map that the halves of one tomogram share. UserError if the middle of it is constant."""
+    """The affine map that the maps of one tomogram share. UserError if the middle of it is constant."""
     try:
         return measure_normalisation([_central_planes(volume) for volume in volumes])
     except ValueError as error:

@@ -27,7 +27,7 @@ _ENDINGS = ("", "_half1", "_half2")
 
 @dataclass(frozen=True)
 class Prediction:
-    """What becomes of one tomogram: the mean of its predicted halves and, if they are kept, these themselves."""
+    """What becomes of one tomogram: the mean of its predicted maps and, if halves are kept, these themselves."""
 
     source: Source
     tiling: Tiling
@@ -45,12 +45,13 @@ def plan_prediction(source: Source, section: Predict, *, cube_size: int, network
     stem = f"{section.output_prefix}_{source.name}"
     settings = section.model_dump(include={"apply_mw_x1", "padding_factor", "tile_batch", "keep_halves"})
     tilts = [source.tilt_min_deg, source.tilt_max_deg]
-    kind = [network, settings, cube_size, tilts, [fingerprint(half) for half in source.halves]]
+    kind = [network, settings, cube_size, tilts, [fingerprint(path) for path in source.maps]]
+    keeps = section.keep_halves and len(source.maps) == 2
     key = hashlib.sha256(json.dumps(kind).encode()).hexdigest()[:12]
     return Prediction(
         source=source,
         tiling=tile_volume(source.shape, side=cube_size, padding_factor=section.padding_factor),
-        outputs=tuple(folder / f"{stem}{ending}.mrc" for ending in _ENDINGS[: 3 if section.keep_halves else 1]),
+        outputs=tuple(folder / f"{stem}{ending}.mrc" for ending in (_ENDINGS if keeps else _ENDINGS[:1])),
         waiting=folder / f".{stem}.{key}",
     )
 
@@ -61,30 +62,30 @@ def predict_row(prediction: Prediction, row: int, predictor: Predictor) -> None:
     missing = [output for output in range(len(prediction.outputs)) if not prediction.waiting_row(output, row).exists()]
     if not missing:
         return
-    with source.opened() as halves:
+    with source.opened() as maps:
         tilts = (source.tilt_min_deg, source.tilt_max_deg)
         found = [
             predictor.row(
-                half, prediction.tiling, row, normalisation=_shared_normalisation(source), tilt_range_deg=tilts
+                volume, prediction.tiling, row, normalisation=_shared_normalisation(source), tilt_range_deg=tilts
             )
-            for half in halves
+            for volume in maps
         ]
     for output in missing:
         with replacing(prediction.waiting_row(output, row)) as part:
-            np.save(part, found[output - 1] if output else (found[0] + found[1]) / 2)
+            np.save(part, found[output - 1] if output else sum(found[1:], found[0]) / len(found))
 
 
 @lru_cache(maxsize=4)
 def _shared_normalisation(source: Source) -> Normalisation:
-    with source.opened() as halves:
-        return normalisation_of(halves)
+    with source.opened() as maps:
+        return normalisation_of(maps)
 
 
 def put_together(prediction: Prediction) -> None:
     """Write the outputs from their rows, plane by plane, and remove the rows."""
     source, tiling = prediction.source, prediction.tiling
     normalisation = _shared_normalisation(source)
-    header = read_header(source.halves[0])
+    header = read_header(source.maps[0])
     for output, path in enumerate(prediction.outputs):
         rows = [np.load(prediction.waiting_row(output, row), mmap_mode="r") for row in range(len(tiling.z))]
         size = source.pixel_size_angstrom

@@ -208,7 +208,7 @@ class Predict(Section):
                                positional=True)  # fmt: skip
     output_dir: str = option("corrected_tomos", "folder for the corrected tomograms", aliases=("o", "outputdir"))
     output_prefix: str = option("corrected", "first part of the names of the corrected tomograms")
-    input_column: str | None = option(None, "column of the STAR to read; by default the two halves",
+    input_column: str | None = option(None, "column of the STAR to read; by default both halves, else rlnTomoName",
                                       aliases=("inputcolumn",))  # fmt: skip
     apply_mw_x1: bool = option(True, "apply the missing wedge to each tile before the network, as in training")
     padding_factor: float = option(1.5, "side of a tile over the side of the part of it that is kept", gt=1, le=3)

@@ -15,7 +15,7 @@ from isonet2.job.models import STAGES, Extract, Job, Predict, PrepareStar
 SAMPLES_BY_DEFAULT = 3000  # cubes over all tomograms, where number_subtomos is auto
 
 # Measured with ru_maxrss around one step in float32 on a CPU, channels_last_3d, cubes of 32…96, batches of 2…8:
-_PROCESS_BYTES = 450e6  # interpreter, torch, h5py and what they allocate once
+PROCESS_BYTES = 450e6  # interpreter, torch, h5py and what they allocate once
 _BYTES_PER_VALUE_TRAINED = 7.3  # for each value of `values_per_voxel`; 6.9 to 7.3 from unet-tiny to unet-large
 _BYTES_PER_VALUE_PREDICTED = 27.0  # for each channel of the finest level, where memory peaks; 22 to 27
 _BYTES_PER_PARAMETER = 5 * 4  # weight, gradient, two moments of AdamW, average
@@ -118,7 +118,7 @@ def training_memory_bytes(job: Job, ranks: int) -> int:
     batch = job.refine.batch_size or 2 * ranks
     cubes = 2 * math.ceil(batch / (ranks * job.refine.acc_batches))
     activations = cubes * job.refine.cube_size**3 * values_per_voxel(shape) * _BYTES_PER_VALUE_TRAINED
-    return int(_PROCESS_BYTES + shape.parameters * _BYTES_PER_PARAMETER + activations)
+    return int(PROCESS_BYTES + shape.parameters * _BYTES_PER_PARAMETER + activations)
 
 
 def prediction_memory_bytes(predict: Predict, *, arch: str, cube_size: int, tomograms: Sequence[TomogramFacts]) -> int:
@@ -126,7 +126,7 @@ def prediction_memory_bytes(predict: Predict, *, arch: str, cube_size: int, tomo
     shape = ARCHITECTURES[arch]
     slab = 4 * cube_size * max(t.shape[1] * t.shape[2] for t in tomograms)
     tiles = predict.tile_batch * cube_size**3 * shape.channels[0] * _BYTES_PER_VALUE_PREDICTED
-    return int(_PROCESS_BYTES + 4 * shape.parameters + slab + tiles)
+    return int(PROCESS_BYTES + 4 * shape.parameters + slab + tiles)
 
 
 def cache_bytes(job: Job, samples: int) -> int:

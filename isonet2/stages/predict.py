@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from isonet2 import log
-from isonet2.data.sources import Source, halves_of
+from isonet2.data.sources import Source, sources_of
 from isonet2.errors import UserError
 from isonet2.inference.networks import NetworkInfo, load_network, network_name
 from isonet2.inference.predictor import Predictor
@@ -37,10 +37,10 @@ class _Task:
 
 
 def inputs(job: Job) -> dict[str, Any]:
-    """What the predictions depend on: the network and the halves."""
+    """What the predictions depend on: the network and the maps."""
     return {"network": fingerprint(_model(job))} | {
         source.name: {
-            "halves": [fingerprint(path) for path in source.halves],
+            "maps": [fingerprint(path) for path in source.maps],
             "tilts": [source.tilt_min_deg, source.tilt_max_deg],
         }
         for _, source in _chosen(job)
@@ -52,7 +52,7 @@ def run(job: Job, world: World) -> dict[str, Any]:
 
     Ranks share the rows of tiles; what a row adds waits on disk until whoever puts the tomogram together streams all
     of them, plane by plane. Rows that an earlier run finished are kept. Memory for each rank: one row, cube_size × y ×
-    x float32 for each half, and one batch of tiles in the network. Disk for the while: 1.5 × the outputs.
+    x float32 for each map, and one batch of tiles in the network. Disk for the while: 1.5 × the outputs.
     """
     section = job.predict or Predict()
     network, info = on_first_rank(world, lambda: load_network(_model(job)))
@@ -83,8 +83,9 @@ def _model(job: Job) -> Path:
 
 def _chosen(job: Job) -> list[tuple[int, Source]]:
     """The tomograms to predict, with their index in the STAR file."""
-    rows = select_rows(read_star(job.path(job.star_file)), (job.predict or Predict()).tomo_idx)
-    return list(zip((row.index for row in rows), halves_of(rows, job.path), strict=True))
+    section = job.predict or Predict()
+    rows = select_rows(read_star(job.path(job.star_file)), section.tomo_idx)
+    return list(zip((r.index for r in rows), sources_of(rows, job.path, column=section.input_column), strict=True))
 
 
 def _tasks(job: Job, section: Predict, info: NetworkInfo, compute: Compute) -> list[_Task]:

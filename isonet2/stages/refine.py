@@ -9,7 +9,7 @@ from typing import Any
 
 from isonet2.data.cache import CacheSettings, CubeCache, cache_key
 from isonet2.data.extraction import extract, wanted_cubes
-from isonet2.data.sources import Source, halves_of
+from isonet2.data.sources import Source, check_halves, sources_of
 from isonet2.errors import UserError
 from isonet2.io.star import read_star, select_rows
 from isonet2.job.models import Extract, Job, Refine
@@ -66,6 +66,7 @@ def _caches(
 def _checked(job: Job, refine: Refine) -> tuple[list[Source], CacheSettings]:
     """What to learn from; UserError for what is wrong with it, before any work."""
     sources, settings = wanted_cubes(job)
+    check_halves(sources)
     for source in sources:
         if refine.mask_loss and source.mask is None:
             raise UserError(f"refine.mask_loss: {source.name} has no mask in {job.star_file}: run make_mask first")
@@ -78,4 +79,6 @@ def _checked(job: Job, refine: Refine) -> tuple[list[Source], CacheSettings]:
 
 
 def _preview_source(job: Job, prev_tomo_idx: int) -> Source:
-    return halves_of(select_rows(read_star(job.path(job.star_file)), str(prev_tomo_idx)), job.path)[0]
+    source = sources_of(select_rows(read_star(job.path(job.star_file)), str(prev_tomo_idx)), job.path)
+    check_halves(source)
+    return source[0]

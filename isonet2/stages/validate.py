@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from isonet2.data.sources import halves_of
+from isonet2.data.sources import check_halves, sources_of
 from isonet2.errors import UserError
 from isonet2.io.atomic import existing_file
 from isonet2.io.mrc import read_header
@@ -123,7 +123,9 @@ def _facts(job: Job, row: TomogramRow, *, cut: bool) -> TomogramFacts:
         read_header(job.path(_masked_file(row, job.make_mask)))
         row = replace(row, mask=None)  # it will be made anew
     if job.extract or job.refine or job.predict or (job.prepare_star and row.half1):
-        source = halves_of([row], job.path)[0]
+        source = sources_of([row], job.path, column=job.predict.input_column if job.predict else None)[0]
+        if job.refine and cut:
+            check_halves(sources_of([row], job.path))
         return TomogramFacts(row.name, source.shape, source.number if cut else 0)
     shape = read_header(job.path(_masked_file(row, MakeMask()))).shape
     return TomogramFacts(row.name, shape, row.number_subtomos)

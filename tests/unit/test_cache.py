@@ -65,7 +65,7 @@ def test_the_same_content_gives_the_same_key_and_bytes_and_another_one_does_not(
     keys.add(cache_key([replace(source, number=13)], SETTINGS, verify=False))
     keys.add(cache_key([replace(source, tilt_min_deg=-60.0)], SETTINGS, verify=False))
     keys.add(cache_key([replace(source, mask=None)], SETTINGS, verify=False))
-    write_mrc(source.halves[0], np.ones(SHAPE, np.float32), pixel_size_angstrom=10)
+    write_mrc(source.maps[0], np.ones(SHAPE, np.float32), pixel_size_angstrom=10)
     keys.add(cache_key([source], SETTINGS, verify=False))
     assert len(keys) == 10
 
@@ -159,7 +159,7 @@ def test_coordinates_say_where_cubes_are_cut(source: Source, tmp_path: Path) -> 
 def test_values_beyond_float16_are_clipped_not_infinite(source: Source, tmp_path: Path) -> None:
     volume = np.random.default_rng(1).standard_normal(SHAPE).astype(np.float32)
     volume[:2] = 1e7
-    for half in source.halves:
+    for half in source.maps:
         write_mrc(half, volume, pixel_size_angstrom=10)
     made = extract([replace(source, mask=None)], SETTINGS, tmp_path, World())
     cubes = [CubeCache(made.folder).read(n, with_mask=False)[0][0] for n in range(12)]

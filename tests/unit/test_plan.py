@@ -12,7 +12,7 @@ from torch import nn
 from isonet2.errors import UserError
 from isonet2.job.architectures import ARCHITECTURES
 from isonet2.job.models import Extract, Job, MakeMask, Predict, PrepareStar, Refine, Report, Resources, Simulate
-from isonet2.job.plan import TomogramFacts, make_plan, plan_table, samples_of_each, values_per_voxel
+from isonet2.job.plan import PROCESS_BYTES, TomogramFacts, make_plan, plan_table, samples_of_each, values_per_voxel
 from isonet2.models.unet import UNet
 
 WHOLE = Job(
@@ -128,6 +128,7 @@ from isonet2.job.architectures import ARCHITECTURES
 from isonet2.models.unet import UNet
 from isonet2.parallel.memory import peak_memory_gb
 torch.set_num_threads(1)
+before = peak_memory_gb("cpu")
 network = UNet(ARCHITECTURES["unet-tiny"]).to(memory_format=torch.channels_last_3d)
 volume = torch.zeros(4, 1, 48, 48, 48).contiguous(memory_format=torch.channels_last_3d)
 if sys.argv[1] == "refine":
@@ -137,14 +138,14 @@ if sys.argv[1] == "refine":
 else:
     with torch.inference_mode():
         network.eval()(volume)
-print(peak_memory_gb("cpu"))
+print(peak_memory_gb("cpu") - before)
 """
 
 
 @pytest.mark.parametrize("stage", ["refine", "predict"])
-def test_memory_is_foreseen_within_a_third_of_what_a_step_takes(stage):
+def test_memory_above_that_of_the_process_is_foreseen_within_a_third(stage):
     run = subprocess.run([sys.executable, "-c", MEASURE, stage], capture_output=True, text=True, check=True)
     job = Job(refine=Refine(arch="unet-tiny", cube_size=48), predict=Predict(tile_batch=4))
     plan = make_plan(job, [TomogramFacts("a", (48, 48, 48), 2)])
     foreseen = plan.training_memory_bytes if stage == "refine" else plan.prediction_memory_bytes
-    assert foreseen / 1e9 == pytest.approx(float(run.stdout), rel=1 / 3)
+    assert (foreseen - PROCESS_BYTES) / 1e9 == pytest.approx(float(run.stdout), rel=1 / 3)
