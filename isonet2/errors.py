@@ -5,6 +5,8 @@ class IsonetError(Exception):
     """Any failure that has a sentence for the user; exit code 1."""
 
     exit_code = 1
+    on_every_rank = False
+    """Whether all ranks raise it together; one of them says it then."""
 
 
 class UserError(IsonetError):

@@ -25,6 +25,11 @@ def warn(message: str) -> None:
     _LOGGER.warning(message)
 
 
+def complain(message: str, *, rank: int) -> None:
+    """A line on stderr from a rank that is alone with its trouble, whatever its number."""
+    print(f"isonet2 (rank {rank}): {message}", file=sys.stderr)
+
+
 def start_logging(*, rank: int, file: Path | None = None) -> None:
     """Rank 0 talks to stderr; every rank writes its own `file` if one is given. Calling it again replaces both."""
     for handler in list(_LOGGER.handlers):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from isonet2 import __version__, log
+from isonet2.errors import IsonetError
 from isonet2.io.atomic import write_text
 from isonet2.io.lock import holding
 from isonet2.job.load import dump_job
@@ -26,6 +27,7 @@ from isonet2.parallel.memory import forget_peak, peak_memory_gb
 from isonet2.parallel.world import World
 
 Facts = dict[str, Any]
+_RESTARTED = ("refine", "predict")  # what goes on from where it stopped
 _SCHEDULER = ("SLURM_JOB_ID", "SLURM_JOB_PARTITION", "SLURM_RESTART_COUNT", "PBS_JOBID", "LSB_JOBID")
 
 
@@ -42,9 +44,14 @@ def run(job: Job, *, restart: bool = False, always: bool = False) -> dict[str, F
         hosts = all_gather(world, socket.gethostname())
         on_first_rank(world, lambda: _write_records(job, world, hosts))
         key = ""
-        for name in STAGES:
-            if getattr(job, name) is not None:
-                key, found[name] = _run_stage(name, job, world, key, anew=restart or always, restart=restart)
+        try:
+            for name in STAGES:
+                if getattr(job, name) is not None:
+                    key, found[name] = _run_stage(name, job, world, key, anew=restart or always, restart=restart)
+        except IsonetError as error:
+            if world.rank > 0 and not error.on_every_rank:  # else the first rank says it
+                log.complain(str(error), rank=world.rank)
+            raise
     return found
 
 
@@ -60,7 +67,7 @@ def _run_stage(name: str, job: Job, world: World, key: str, *, anew: bool, resta
     log.info(f"{name}: starts on {world.size} rank{'s' if world.size > 1 else ''}")
     forget_peak(world.device)
     started = time.monotonic()
-    facts: Facts = stage.run(job, world, **({"restart": True} if restart and name == "refine" else {}))
+    facts: Facts = stage.run(job, world, **({"restart": True} if restart and name in _RESTARTED else {}))
     seconds, peaks = time.monotonic() - started, all_gather(world, round(peak_memory_gb(world.device), 3))
     record = {
         "stage": name,

@@ -51,6 +51,11 @@ class CacheSettings:
         """Voxels along a stored cube, its margin included."""
         return self.cube_size + 2 * self.margin
 
+    @property
+    def cube_bytes(self) -> int:
+        """Two halves and a mask."""
+        return self.side**3 * (2 * np.dtype(self.dtype).itemsize + 1)
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -88,9 +93,7 @@ def cache_key(sources: list[Source], settings: CacheSettings, *, verify: bool) -
 
 def plan_shards(sources: list[Source], settings: CacheSettings) -> list[Shard]:
     """The shards of all tomograms: none above SHARD_BYTES, so that one large tomogram is shared out too."""
-    item = np.dtype(settings.dtype).itemsize
-    cube_bytes = settings.side**3 * (2 * item + 1)
-    most = max(1, SHARD_BYTES // cube_bytes)
+    most = max(1, SHARD_BYTES // settings.cube_bytes)
     shards = []
     for tomogram, source in enumerate(sources):
         parts = -(-source.number // most)
@@ -221,6 +224,12 @@ class CubeCache:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_files": {}}  # handles do not travel to other processes
+
+    @property
+    def content(self) -> str:
+        """The same for the same cubes, wherever and from whichever copies of the tomograms they were cut."""
+        digests = [shard["sha256"] for shard in self.shards]
+        return hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
 
     @property
     def has_masks(self) -> bool:

@@ -64,7 +64,7 @@ def _is_whole(folder: Path) -> bool:
 
 def _make(sources: list[Source], settings: CacheSettings, folder: Path, world: World) -> Extraction:
     shards = plan_shards(sources, settings)
-    megabytes = sum(shard.count * settings.side**3 for shard in shards) * 5 / 1e6
+    megabytes = sum(shard.count for shard in shards) * settings.cube_bytes / 1e6
     on_first_rank(world, lambda: _make_room(folder, megabytes))
     started = time.monotonic()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -85,10 +86,16 @@ def _add(result: Array, tile: Array, axes: tuple[Tile, Tile, Tile], planes: rang
     ]
 
 
-def add_rows(tiling: Tiling, rows: Sequence[Array]) -> Iterator[Array]:
+class Planes(Protocol):
+    """What one row of tiles adds: a plane (y, x) for each of `tiling.planes_of_row(row)`, counted from 0."""
+
+    def __getitem__(self, plane: int, /) -> Array: ...
+
+
+def add_rows(tiling: Tiling, rows: Sequence[Planes]) -> Iterator[Array]:
     """The planes (y, x) of the prediction, one after the other: for each, the sum over the rows that reach it.
 
-    `rows` may be mapped files: two of them are open to a plane at a time.
+    Two or three planes are in memory at a time, if `rows` read theirs when asked.
     """
     for plane in range(tiling.shape[0]):
         total = np.zeros(tiling.shape[1:], np.float32)

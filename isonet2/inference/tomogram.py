@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,8 +33,13 @@ class Prediction:
     source: Source
     tiling: Tiling
     outputs: tuple[Path, ...]
-    waiting: Path
-    """Folder of the rows that are done."""
+    key: str
+    """Changes with everything that the result depends on."""
+
+    @property
+    def waiting(self) -> Path:
+        """Folder of the rows that are done."""
+        return self.outputs[0].with_name(f".{self.outputs[0].stem}.{self.key}")
 
     def waiting_row(self, output: int, row: int) -> Path:
         """Where what one row of tiles adds to one output waits for the others."""
@@ -52,7 +58,7 @@ def plan_prediction(source: Source, section: Predict, *, cube_size: int, network
         source=source,
         tiling=tile_volume(source.shape, side=cube_size, padding_factor=section.padding_factor),
         outputs=tuple(folder / f"{stem}{ending}.mrc" for ending in (_ENDINGS if keeps else _ENDINGS[:1])),
-        waiting=folder / f".{stem}.{key}",
+        key=key,
     )
 
 
@@ -66,7 +72,11 @@ def predict_row(prediction: Prediction, row: int, predictor: Predictor) -> None:
         tilts = (source.tilt_min_deg, source.tilt_max_deg)
         found = [
             predictor.row(
-                volume, prediction.tiling, row, normalisation=_shared_normalisation(source), tilt_range_deg=tilts
+                volume,
+                prediction.tiling,
+                row,
+                normalisation=_shared_normalisation(source, prediction.waiting),
+                tilt_range_deg=tilts,
             )
             for volume in maps
         ]
@@ -76,20 +86,38 @@ def predict_row(prediction: Prediction, row: int, predictor: Predictor) -> None:
 
 
 @lru_cache(maxsize=4)
-def _shared_normalisation(source: Source) -> Normalisation:
+def _shared_normalisation(source: Source, _: Path) -> Normalisation:
+    """Kept for as long as the maps are the same: the name of the waiting folder stands for their content."""
     with source.opened() as maps:
         return normalisation_of(maps)
 
 
+@dataclass(frozen=True)
+class _WaitingRow:
+    """The planes of one row, read one at a time: a file that stays mapped would count as memory in use."""
+
+    path: Path
+
+    def __getitem__(self, plane: int) -> Array:
+        return np.array(np.load(self.path, mmap_mode="r")[plane])
+
+
 def put_together(prediction: Prediction) -> None:
-    """Write the outputs from their rows, plane by plane, and remove the rows."""
+    """Write the outputs from their rows, plane by plane, and remove the rows, also outdated ones."""
     source, tiling = prediction.source, prediction.tiling
-    normalisation = _shared_normalisation(source)
+    normalisation = _shared_normalisation(source, prediction.waiting)
     header = read_header(source.maps[0])
     for output, path in enumerate(prediction.outputs):
-        rows = [np.load(prediction.waiting_row(output, row), mmap_mode="r") for row in range(len(tiling.z))]
+        rows = [_WaitingRow(prediction.waiting_row(output, row)) for row in range(len(tiling.z))]
         size = source.pixel_size_angstrom
         with writing_mrc(path, source.shape, header=header, pixel_size_angstrom=size) as volume:
             for plane in add_rows(tiling, rows):
                 volume.append(normalisation.to_file(plane)[None])
-    shutil.rmtree(prediction.waiting)
+    for folder in _waiting_folders(prediction):
+        shutil.rmtree(folder)
+
+
+def _waiting_folders(prediction: Prediction) -> list[Path]:
+    """That of this prediction, and those that a kill left of the same tomogram by another network or setting."""
+    name = re.compile(re.escape(prediction.waiting.stem) + r"\.[0-9a-f]{12}")
+    return [path for path in prediction.waiting.parent.iterdir() if name.fullmatch(path.name)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import socket
 from collections.abc import Iterator
@@ -19,7 +20,11 @@ def replacing(path: Path) -> Iterator[Path]:
     rename, and so is the rename before the next line runs. The suffix is kept: writers that look at it still work.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.{socket.gethostname()}.{os.getpid()}.part{path.suffix}")
+    before, after = f".{path.stem}.{socket.gethostname()}.", f".part{path.suffix}"
+    for left in path.parent.glob(f"{glob.escape(before)}*{glob.escape(after)}"):
+        if not _runs(left.name.removeprefix(before).removesuffix(after)):
+            left.unlink(missing_ok=True)  # of a process of this machine that was killed
+    part = path.with_name(f"{before}{os.getpid()}{after}")
     try:
         yield part
         _fsync(part)
@@ -28,6 +33,16 @@ def replacing(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
         raise
     _fsync(path.parent)
+
+
+def _runs(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, ValueError):  # another user's, or no number of a process
+        return True
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

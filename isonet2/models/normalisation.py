@@ -50,7 +50,8 @@ class _Synchronised(torch.autograd.Function):
         count = torch.full((1,), float(x.numel() // channels), dtype=torch.float64, device=x.device)
         mean = var = torch.zeros(channels, dtype=torch.float64, device=x.device)
         if len(x):
-            mean, var = (part.double() for part in torch.batch_norm_update_stats(x, None, None, 0.0))
+            unused = torch.zeros_like(weight), torch.ones_like(weight)  # they make the kernel answer in their precision
+            mean, var = (part.double() for part in torch.batch_norm_update_stats(x, *unused, 0.0))
         totals = torch.cat([count, mean * count, (var + mean.square()) * count])
         dist.all_reduce(totals)
         count = totals[:1]

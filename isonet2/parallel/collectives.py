@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from isonet2.errors import IsonetError
 from isonet2.parallel.world import World, detect_world, share_by_cost
 
 Result = TypeVar("Result")
@@ -62,12 +63,13 @@ def all_sum(world: World, values: Tensor) -> Tensor:
 
 def on_first_rank(world: World, work: Callable[[], Result]) -> Result:
     """`work()` of rank 0, for all: its result, or the error it raised, on every rank."""
-    outcome: tuple[Result | None, Exception | None] = (None, None)
-    if world.rank == 0:
-        outcome = _attempt(work)
-    result, error = all_gather(world, outcome)[0]
+    outcome: list[tuple[Result | None, Exception | None]] = [_attempt(work) if world.rank == 0 else (None, None)]
+    if world.size > 1:
+        dist.broadcast_object_list(outcome)  # a gather would take the room of one result for each rank, on each
+        barrier(world)
+    result, error = outcome[0]
     if error is not None:
-        raise error
+        raise _shared(error)
     return result  # type: ignore[return-value]
 
 
@@ -85,9 +87,15 @@ def on_shared_items(
     results: dict[int, Result] = {}
     for part, error in all_gather(world, _attempt(my_part)):
         if error is not None:
-            raise error
+            raise _shared(error)
         results.update(part or {})
     return [results[i] for i in range(len(items))]
+
+
+def _shared(error: Exception) -> Exception:
+    if isinstance(error, IsonetError):
+        error.on_every_rank = True
+    return error
 
 
 def _attempt(work: Callable[[], Result]) -> tuple[Result | None, Exception | None]:

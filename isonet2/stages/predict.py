@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
@@ -17,7 +18,7 @@ from isonet2.errors import UserError
 from isonet2.inference.networks import NetworkInfo, load_network, network_name
 from isonet2.inference.predictor import Predictor
 from isonet2.inference.tomogram import Prediction, plan_prediction, predict_row, put_together
-from isonet2.io.atomic import existing_file
+from isonet2.io.atomic import existing_file, write_text
 from isonet2.io.fingerprint import fingerprint
 from isonet2.io.star import read_star, select_rows, update_rows
 from isonet2.job.models import Job, Predict, Refine
@@ -47,8 +48,8 @@ def inputs(job: Job) -> dict[str, Any]:
     }
 
 
-def run(job: Job, world: World) -> dict[str, Any]:
-    """Write the corrected tomograms and name them in the STAR file.
+def run(job: Job, world: World, *, restart: bool = False) -> dict[str, Any]:
+    """Write the corrected tomograms and name them in the STAR file; those that are there are kept, unless `restart`.
 
     Ranks share the rows of tiles; what a row adds waits on disk until whoever puts the tomogram together streams all
     of them, plane by plane. Rows that an earlier run finished are kept. Memory for each rank: one row, cube_size × y ×
@@ -58,11 +59,17 @@ def run(job: Job, world: World) -> dict[str, Any]:
     network, info = on_first_rank(world, lambda: load_network(_model(job)))
     compute = choose_compute(world.device, mixed_precision=section.mixed_precision)
     tasks = on_first_rank(world, lambda: _tasks(job, section, info, compute))
+    finished = _Finished(job.path(section.output_dir) / "finished.json")
+    if restart:
+        on_first_rank(world, finished.clear)
+    left = on_first_rank(world, lambda: finished.left_of(tasks))
+    on_first_rank(world, lambda: _check_room(job.path(section.output_dir), left))
     predictor = Predictor(compute.place(network), compute, info.cube_size, section.tile_batch, section.apply_mw_x1)
-    for wave in _waves(tasks, world.size):
+    for wave in _waves(left, world.size):
         _predict_wave(wave, predictor, world)
         written = {task.index: {"corrected": _in_job(job, task.prediction.outputs[0])} for task in wave}
         on_first_rank(world, partial(update_rows, job.path(job.star_file), written))
+        on_first_rank(world, partial(finished.add, wave))
     outputs = [output for task in tasks for output in task.prediction.outputs]
     return {
         "outputs": [_in_job(job, output) for output in outputs],
@@ -71,6 +78,36 @@ def run(job: Job, world: World) -> dict[str, Any]:
         "corrected": {task.prediction.source.name: _in_job(job, task.prediction.outputs[0]) for task in tasks},
         "precision": compute.name,
     }
+
+
+class _Finished:
+    """Which outputs are there already, and from what they were made: only rank 0 asks and writes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def left_of(self, tasks: Sequence[_Task]) -> list[_Task]:
+        """Those whose outputs are missing, or were made from something else."""
+        keys = self._keys()
+        return [
+            task
+            for task in tasks
+            if keys.get(task.prediction.outputs[0].name) != task.prediction.key
+            or not all(output.exists() for output in task.prediction.outputs)
+        ]
+
+    def add(self, tasks: Sequence[_Task]) -> None:
+        """Their outputs are whole."""
+        keys = self._keys() | {task.prediction.outputs[0].name: task.prediction.key for task in tasks}
+        write_text(self._path, json.dumps(keys, indent=1) + "\n")
+
+    def clear(self) -> None:
+        """Nothing counts as finished."""
+        self._path.unlink(missing_ok=True)
+
+    def _keys(self) -> dict[str, str]:
+        keys: dict[str, str] = json.loads(self._path.read_text(encoding="utf-8")) if self._path.exists() else {}
+        return keys
 
 
 def _model(job: Job) -> Path:
@@ -89,19 +126,22 @@ def _chosen(job: Job) -> list[tuple[int, Source]]:
 
 
 def _tasks(job: Job, section: Predict, info: NetworkInfo, compute: Compute) -> list[_Task]:
-    """What to do; UserError if a file is missing or there is no room."""
+    """What is asked for; UserError if a file is missing."""
     folder = job.path(section.output_dir)
     network = f"{fingerprint(_model(job))} {compute.name}"
-    tasks = [
+    return [
         _Task(index, plan_prediction(source, section, cube_size=info.cube_size, network=network, folder=folder))
         for index, source in _chosen(job)
     ]
+
+
+def _check_room(folder: Path, tasks: Sequence[_Task]) -> None:
+    """UserError if the outputs of these do not fit on the disk."""
     folder.mkdir(parents=True, exist_ok=True)
     needed = sum(4 * math.prod(task.prediction.source.shape) * len(task.prediction.outputs) for task in tasks)
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(f"{folder}: {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free")
-    return tasks
 
 
 def _waves(tasks: Sequence[_Task], ranks: int) -> Iterator[list[_Task]]:

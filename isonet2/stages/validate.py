@@ -14,7 +14,7 @@ from isonet2.data.sources import check_halves, sources_of
 from isonet2.errors import UserError
 from isonet2.io.atomic import existing_file
 from isonet2.io.mrc import read_header
-from isonet2.io.pairing import COORDINATES, TOMOGRAMS, one_for_each, pair_by_name
+from isonet2.io.pairing import COORDINATES, TOMOGRAMS, list_files, one_for_each, pair_by_name
 from isonet2.io.star import TomogramRow, file_in_column, read_star, select_rows
 from isonet2.job.models import Extract, Job, MakeMask, Predict, PrepareStar, Simulate
 from isonet2.job.plan import Plan, TomogramFacts, make_plan, samples_of_each, too_thin
@@ -84,7 +84,10 @@ def _chosen(job: Job, rows: list[TomogramRow], mistakes: list[str]) -> list[Tomo
 def _rows_to_come(job: Job, section: PrepareStar) -> list[TomogramRow]:
     """What prepare_star is going to list; nothing if simulate makes it first."""
     roles = {role: folder for role in ("full", "even", "odd") if (folder := getattr(section, role)) is not None}
-    if any(_made_before(job, folder) for folder in roles.values()):
+    there = {role: folder for role, folder in roles.items() if not _made_before(job, folder)}
+    if len(there) < len(roles):
+        for folder in there.values():
+            list_files(job.path(folder), TOMOGRAMS)
         return []
     paired = pair_by_name({role: job.path(folder) for role, folder in roles.items()})
     if section.pixel_size == "auto":

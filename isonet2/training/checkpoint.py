@@ -35,11 +35,12 @@ class Training:
     seed: int
     batch_size: int
     samples: int
+    cubes: str
 
     @staticmethod
-    def of(refine: Refine, *, seed: int, batch_size: int, samples: int) -> Training:
-        """The settings that the weights depend on."""
-        return Training(refine.model_dump(exclude=_FREE), seed, batch_size, samples)
+    def of(refine: Refine, *, seed: int, batch_size: int, samples: int, cubes: str) -> Training:
+        """The settings and the data that the weights depend on; `cubes` stands for the content of the cache."""
+        return Training(refine.model_dump(exclude=_FREE), seed, batch_size, samples, cubes)
 
 
 class Checkpoints:
@@ -91,9 +92,11 @@ def check_same(found: dict[str, Any], training: Training, folder: Path) -> None:
         for name, value in now["settings"].items()
         if then["settings"].get(name) != value
     ]
-    differ += [f"{n} was {then[n]} and is {now[n]}" for n in ("seed", "batch_size", "samples") if then[n] != now[n]]
+    for name in ("seed", "batch_size", "samples", "cubes"):
+        if then.get(name) != now[name]:
+            differ.append(f"{name} was {then.get(name)} and is {now[name]}")
     if differ:
         raise UserError(
             f"{folder}: its checkpoints are of another training ({'; '.join(differ)}): "
-            "use --restart to begin anew, or another refine.output_dir"
+            "begin anew with isonet2 run … --restart, or take another refine.output_dir"
         )

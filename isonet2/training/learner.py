@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from isonet2.data.dataset import Batch
+from isonet2.job.architectures import ARCHITECTURES
 from isonet2.job.models import Refine
 from isonet2.models.compute import choose_compute
 from isonet2.models.registry import build_network
@@ -35,7 +36,9 @@ class Learner:
 
     def __init__(self, refine: Refine, world: World, *, seed: int) -> None:
         self.world = world
-        self.compute = choose_compute(world.device, mixed_precision=refine.mixed_precision)
+        self.compute = choose_compute(
+            world.device, mixed_precision=refine.mixed_precision and _half_is_right(refine, world)
+        )
         self.network = self.compute.place(build_network(refine.arch, seed=seed))
         self.average = AveragedModel(self.network, multi_avg_fn=_following(refine.ema_decay), use_buffers=True)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=refine.learning_rate)
@@ -71,6 +74,8 @@ class Learner:
             sums += torch.stack([loss.detach().sum().double() for loss in losses])
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.network.parameters() if p.grad is not None])
+        if self.scaler.is_enabled():  # a step whose gradient overflowed is left out, and the scale is lowered
+            norm = norm.nan_to_num(nan=0.0, posinf=0.0)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.scaler.step(self.optimizer)
@@ -126,11 +131,18 @@ class Learner:
     def restore(self, state: dict[str, Any]) -> None:
         """Become what `state()` described."""
         for name in _STATEFUL:
-            getattr(self, name).load_state_dict(state[name])
+            if state[name]:  # that of a scaler is empty where it was not needed
+                getattr(self, name).load_state_dict(state[name])
 
 
 _CUBES = ("half1", "half2", "mask", "noise")
 _STATEFUL = ("network", "average", "optimizer", "scaler")
+
+
+def _half_is_right(refine: Refine, world: World) -> bool:
+    """Not on CPUs with a level of 2³, the deepest or the one above it: there oneDNN's bfloat16 gradient of 3³ kernels
+    is wrong, sometimes infinite, and another in each run (torch 2.13)."""
+    return world.device != "cpu" or refine.cube_size > 2 * ARCHITECTURES[refine.arch].divisor
 
 
 def _following(decay: float) -> Any:

@@ -54,10 +54,16 @@ class Trainer:
         batch_size = self._refine.batch_size or (found or {}).get("training", {}).get("batch_size")
         self._schedule = self._schedule_of(cache, batch_size or 2 * self._world.size)
         self._training = Training.of(
-            self._refine, seed=self._seed, batch_size=self._schedule.batch_size, samples=len(cache)
+            self._refine,
+            seed=self._seed,
+            batch_size=self._schedule.batch_size,
+            samples=len(cache),
+            cubes=cache.content,
         )
         if found is not None:
             self._resume(found)
+        else:
+            on_first_rank(self._world, lambda: self._metrics.cut_back(0))
         first = self._position.step
         started = time.monotonic()
         for generation in range(-(-self._refine.epochs // self._supply.epochs_each)):
@@ -81,7 +87,7 @@ class Trainer:
         """The checkpoint to go on from; with `restart` all earlier ones are removed."""
         if restart:
             on_first_rank(self._world, self._checkpoints.clear)
-        return self._checkpoints.latest()
+        return on_first_rank(self._world, self._checkpoints.latest)  # one answer, also where folders lag behind
 
     def _schedule_of(self, cache: CubeCache, batch_size: int) -> Schedule:
         if len(cache) < batch_size:
@@ -89,17 +95,26 @@ class Trainer:
                 f"refine.batch_size {batch_size} is more than the {len(cache)} cubes there are: make it smaller"
             )
         refine = self._refine
+        if refine.acc_batches > batch_size:
+            raise UserError(f"refine.acc_batches {refine.acc_batches} cannot split a batch_size of {batch_size}")
         return Schedule(len(cache), batch_size, refine.acc_batches, refine.epochs, self._seed)
 
     def _resume(self, found: dict[str, Any]) -> None:
         check_same(found, self._training, self._folder)
         self._learner.restore(found)
         self._position = Position(**found["position"])
-        on_first_rank(self._world, lambda: self._metrics.cut_back(self._position.step))
         epoch, place = divmod(self._position.step, self._schedule.steps_per_epoch)
+        if self._position.step > self._schedule.steps:
+            raise UserError(
+                f"refine.epochs {self._refine.epochs}: {self._folder} holds a training of {epoch} epochs: "
+                "begin anew with isonet2 run … --restart, or take another refine.output_dir"
+            )
+        shown = on_first_rank(self._world, (self._folder / self._network_name(numbered=False)).exists)
+        again = place == 0 and found["stays"] and not shown  # stopped between the checkpoint and its network
+        on_first_rank(self._world, lambda: self._metrics.cut_back(self._position.step, preview=not again))
         log.info(f"going on from step {self._position.step} of {self._schedule.steps} (epoch {epoch + 1})")
-        if place == 0 and epoch > 0 and not (self._folder / self._network_name(numbered=False)).exists():
-            self._show(epoch)  # stopped between the checkpoint and the network that belongs to it
+        if again:
+            self._show(epoch)
 
     def _train_until(self, last: int, cache: CubeCache) -> None:
         """Optimizer steps from here to `last`, on one cache."""

@@ -35,7 +35,8 @@ class Metrics:
                     continue
         return found
 
-    def cut_back(self, step: int) -> None:
-        """Forget what came after `step`: it will be computed again."""
-        kept = [line for line in self.lines() if line["step"] <= step]
+    def cut_back(self, step: int, *, preview: bool = True) -> None:
+        """Forget what came after `step`, and without `preview` that of this step too: it will be computed again."""
+        last = {"preview": step if preview else step - 1}
+        kept = [line for line in self.lines() if line["step"] <= last.get(line["kind"], step)]
         write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))

@@ -47,9 +47,9 @@ def isonet2_n2n(student: Network, teacher: Network, batch: Batch, weighing: Weig
     unturned = torch.eye(3).expand(count, 3, 3)
     M = rotated_wedges(side, batch.tilt_range_deg, unturned, device).repeat(2, 1, 1, 1, 1)
     RM = rotated_wedges(side, batch.tilt_range_deg, batch.rotation, device).repeat(2, 1, 1, 1, 1)
-    turned, seen = _rotated(_filled(teacher, batch, M), batch)
+    turned, inside, seen = _rotated(_filled(teacher, batch, M), batch)
     found = student(inverse(transform(turned) * M, turned.shape))
-    error = found - turned.roll(count, dims=0)  # half 1 finds half 2, and half 2 half 1
+    error = inside * (found - turned.roll(count, dims=0))  # half 1 finds half 2, and half 2 half 1
     distance = DISTANCES[weighing.loss_func]
 
     def mean(of: Tensor) -> Tensor:
@@ -90,16 +90,17 @@ def _mean_power(spectrum: Tensor, region: Tensor) -> Tensor:
     return (weight * spectrum.abs().square()).sum(over) / weight.sum(over)
 
 
-def _rotated(volumes: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Both halves turned (2B, 1, s, s, s), and how much each voxel counts: the mask turned too, and nothing where a
-    turned cube has no data."""
+def _rotated(volumes: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Both halves turned (2B, 1, s, s, s); where they have data, since a turned cube has none in its corners; and how
+    much each voxel counts: the mask, turned too."""
     count = len(batch.half1)
     turned = [rotate(volume, batch.rotation[n % count]) for n, volume in enumerate(volumes)]
-    seen = []
+    inside, seen = [], []
     for rotation, mask in zip(batch.rotation, batch.mask, strict=True):
-        inside = 1.0 if is_cube_rotation(rotation) else (rotate(torch.ones_like(mask), rotation) > 0.99).to(mask)
-        seen.append(rotate(mask, rotation) * inside)
-    return torch.stack(turned), torch.stack(seen).repeat(2, 1, 1, 1, 1)
+        whole = torch.ones_like(mask)
+        inside.append(whole if is_cube_rotation(rotation) else (rotate(whole, rotation) > 0.99).to(mask))
+        seen.append(rotate(mask, rotation) * inside[-1])
+    return torch.stack(turned), torch.stack(inside).repeat(2, 1, 1, 1, 1), torch.stack(seen).repeat(2, 1, 1, 1, 1)
 
 
 def _huber(error: Tensor) -> Tensor:

@@ -10,13 +10,16 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
 
-from isonet2.io.mrc import open_volume, read_header
+from isonet2.io.mrc import open_volume, read_header, write_mrc
 from isonet2.io.star import read_star, write_star
+from isonet2.physics.quality import wedge_power_ratio
 
 JOB = """
 version: 1
@@ -128,9 +131,12 @@ def test_a_job_that_is_done_is_not_done_again(run: Path) -> None:
 
 def test_what_is_missing_is_made_again_and_nothing_before_it(run: Path) -> None:
     (run / "corrected_tomos" / "corrected_tomo_001.mrc").unlink()
+    other = run / "corrected_tomos" / "corrected_tomo_002.mrc"
+    before = other.stat().st_mtime_ns
     said = isonet2("run", "job.yaml", cwd=run).stderr
     assert said.count("done before") >= 5
     assert "predict: starts" in said
+    assert other.stat().st_mtime_ns == before
     assert (run / "corrected_tomos" / "corrected_tomo_001.mrc").exists()
 
 
@@ -152,41 +158,143 @@ def test_a_second_run_in_the_folder_says_who_holds_it(run: Path) -> None:
     assert f"process {first.pid} on" in second.stderr
 
 
+FLAGS = ["--arch", "unet-tiny", "--cube_size", "24", "--epochs", "3", "--batch_size", "2", "--threads", "1"]
+
+
+def prepared(run: Path, folder: Path) -> Path:
+    """A folder with a STAR file that names the tomograms and masks of `run`."""
+    folder.mkdir()
+    rows = [
+        replace(row, half1=f"{run}/{row.half1}", half2=f"{run}/{row.half2}", mask=f"{run}/{row.mask}", corrected=None)
+        for row in read_star(run / "tomograms.star")
+    ]
+    write_star(folder / "tomograms.star", rows)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def straight(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training that nothing interrupts, with a preview after each epoch."""
+    folder = prepared(run, tmp_path_factory.mktemp("straight") / "job")
+    isonet2("refine", "tomograms.star", *FLAGS, "--save_interval", "1", cwd=folder)
+    return folder
+
+
+def metrics(folder: Path, kind: str) -> list[dict[str, Any]]:
+    lines = (folder / "isonet_maps" / "metrics.jsonl").read_text().splitlines()
+    return [line for line in map(json.loads, lines) if line["kind"] == kind]
+
+
+def test_previews_change_no_weight(run: Path, straight: Path, tmp_path: Path) -> None:
+    without = prepared(run, tmp_path / "job")
+    isonet2("refine", "tomograms.star", *FLAGS, "--with_preview", "False", cwd=without)
+    assert len(metrics(straight, "preview")) == 3
+    assert not metrics(without, "preview")
+    assert_equal(weights(straight), weights(without))
+
+
 @pytest.mark.parametrize("moment", ["mid epoch", "end of epoch"])
 def test_a_training_that_was_killed_ends_with_the_weights_of_one_that_was_not(
-    run: Path, tmp_path: Path, moment: str
+    run: Path, straight: Path, tmp_path: Path, moment: str
 ) -> None:
     """SIGKILL, then the same command again: bit by bit the same network, and metrics without a gap."""
-    straight, killed = tmp_path / "straight", tmp_path / "killed"
-    for folder in (straight, killed):
-        folder.mkdir()
-        rows = read_star(run / "tomograms.star")
-        write_star(folder / "tomograms.star", [
-            replace(row, half1=f"{run}/{row.half1}", half2=f"{run}/{row.half2}", mask=f"{run}/{row.mask}")
-            for row in rows
-        ])  # fmt: skip
-    minutes = 0.0005 if moment == "mid epoch" else 60
-    flags = ["--arch", "unet-tiny", "--cube_size", "24", "--epochs", "3", "--batch_size", "2", "--threads", "1",
-             "--save_interval", "1", "--checkpoint_minutes", str(minutes)]  # fmt: skip
-    isonet2("refine", "tomograms.star", *flags, cwd=straight)
+    killed = prepared(run, tmp_path / "job")
+    minutes = "0.0005" if moment == "mid epoch" else "60"
+    command = ["refine", "tomograms.star", *FLAGS, "--save_interval", "1", "--checkpoint_minutes", minutes]
     process = subprocess.Popen(
-        [sys.executable, "-m", "isonet2", "refine", "tomograms.star", *flags],
-        cwd=killed, env=ENVIRONMENT, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    checkpoints = killed / "isonet_maps" / "checkpoints"
-    wanted = (lambda step: step > 24 and step % 24) if moment == "mid epoch" else (lambda step: step == 24)
+        [sys.executable, "-m", "isonet2", *command], cwd=killed, env=ENVIRONMENT, stderr=subprocess.DEVNULL
+    )
+
+    def reached() -> bool:
+        steps = [int(path.stem[4:12]) for path in (killed / "isonet_maps" / "checkpoints").glob("step*.pt")]
+        return any(step > 24 and step % 24 if moment == "mid epoch" else step == 24 for step in steps)
+
     deadline = time.monotonic() + 120
-    while not any(wanted(int(path.stem.removeprefix("step")[:8])) for path in checkpoints.glob("step*.pt")):
+    while not reached():
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not list((killed / "isonet_maps").glob("*epoch003*"))
-    isonet2("refine", "tomograms.star", *flags, cwd=killed)
+    assert len(metrics(killed, "epoch")) < 3
+    said = isonet2(*command, cwd=killed).stderr
+    assert "going on from step" in said
     assert_equal(weights(straight), weights(killed))
-    lines = [json.loads(line) for line in (killed / "isonet_maps" / "metrics.jsonl").read_text().splitlines()]
-    assert [line["epoch"] for line in lines if line["kind"] == "epoch"] == [1, 2, 3]
-    expected = [json.loads(line) for line in (straight / "isonet_maps" / "metrics.jsonl").read_text().splitlines()]
-    for line, other in zip(lines, expected, strict=False):
-        assert line.get("loss") == other.get("loss")
+    assert [line["epoch"] for line in metrics(killed, "epoch")] == [1, 2, 3]
+    assert [line["loss"] for line in metrics(killed, "epoch")] == [line["loss"] for line in metrics(straight, "epoch")]
+    assert not list(killed.rglob("*.part*"))
+
+
+def test_other_settings_do_not_go_on_from_a_checkpoint(straight: Path) -> None:
+    done = isonet2("refine", "tomograms.star", *FLAGS, "--learning_rate", "0.01", cwd=straight, check=False)
+    assert done.returncode == 64
+    assert "learning_rate was 0.001 and is 0.01" in done.stderr
+    assert "--restart" in done.stderr
+
+
+def test_the_real_tomogram_goes_through_the_stages_that_need_no_halves(real_data: Path, tmp_path: Path) -> None:
+    """int8, thinner than 64 planes, one map: masked, cut into cubes and shown with its wedge."""
+    (tmp_path / "tomos").mkdir()
+    (tmp_path / "tomos" / "microtubule.mrc").symlink_to(real_data / "microtubule_13pf.mrc")
+    (tmp_path / "job.yaml").write_text(
+        "version: 1\n"
+        "prepare_star: {full: tomos, number_subtomos: 20, tilt_min: -66, tilt_max: 57}\n"
+        "make_mask:\nextract: {cube_size: 32}\nreport:\n"
+    )
+    isonet2("run", "job.yaml", cwd=tmp_path)
+    row = read_star(tmp_path / "tomograms.star")[0]
+    assert row.pixel_size_angstrom == pytest.approx(10.52, rel=0.01)
+    with h5py.File(next((tmp_path / "cache").glob("*/*.h5"))) as file:
+        cubes = file["full"][:].astype(np.float32)
+    assert cubes.shape == (20, 36, 36, 36)
+    assert abs(cubes.mean()) < 0.5
+    assert 0.7 < cubes.std() < 1.5
+    record = json.loads((tmp_path / "stages" / "report.json").read_text())
+    assert record["facts"]["tomograms"] == 1
+    with open_volume(tmp_path / "tomos" / "microtubule.mrc") as volume:
+        tomogram = torch.from_numpy(volume[0:36])
+    assert wedge_power_ratio(tomogram, -66.0, 57.0) < 0.7 * wedge_power_ratio(tomogram, -57.0, 66.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"refine: {arch": "refine: {archh"}, "job.yaml:9: refine.archh: unknown key (did you mean 'arch'?)"),
+        ({"cube_size: 24": "cube_size: 25"}, "cube_size 25 does not fit unet-tiny, which needs a multiple of 8"),
+        ({"cube_size: 24": "cube_size: 64"}, "cube"),
+        ({"even: simulated/even": "even: nowhere"}, "nowhere"),
+        ({"truth_folder: simulated": "truth_folder: other"}, "other/truth"),
+    ],
+)
+def test_a_mistake_gets_one_line_and_exit_64_before_any_work(tmp_path: Path, change: dict[str, str], said: str) -> None:
+    text = JOB
+    for old, new in change.items():
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "job.yaml").write_text(text)
+    done = isonet2("run", "job.yaml", cwd=tmp_path, check=False)
+    assert done.returncode == 64
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["job.yaml"]
+
+
+def test_halves_of_different_shape_are_refused_by_name(run: Path, tmp_path: Path) -> None:
+    folder = prepared(run, tmp_path / "job")
+    write_mrc(folder / "small.mrc", np.ones((8, 8, 8), np.float32), pixel_size_angstrom=15)
+    rows = [replace(row, half2="small.mrc") for row in read_star(folder / "tomograms.star")[:1]]
+    write_star(folder / "tomograms.star", rows)
+    done = isonet2("refine", "tomograms.star", *FLAGS, cwd=folder, check=False)
+    assert done.returncode == 64
+    assert "small.mrc: 8×8×8" in done.stderr
+    assert not (folder / "isonet_maps").exists()
+
+
+def test_an_empty_mask_is_refused_by_name(run: Path, tmp_path: Path) -> None:
+    folder = prepared(run, tmp_path / "job")
+    rows = read_star(folder / "tomograms.star")[:1]
+    write_mrc(folder / "empty.mrc", np.zeros((48, 64, 72), np.int8), pixel_size_angstrom=15)
+    write_star(folder / "tomograms.star", [replace(row, mask="empty.mrc") for row in rows])
+    done = isonet2("refine", "tomograms.star", *FLAGS, cwd=folder, check=False)
+    assert done.returncode == 64
+    assert "empty.mrc: the mask is empty" in done.stderr

@@ -6,6 +6,7 @@ import json
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -164,3 +165,15 @@ def test_values_beyond_float16_are_clipped_not_infinite(source: Source, tmp_path
     made = extract([replace(source, mask=None)], SETTINGS, tmp_path, World())
     cubes = [CubeCache(made.folder).read(n, with_mask=False)[0][0] for n in range(12)]
     assert np.isfinite(cubes).all()
+
+
+def test_a_full_disk_is_foreseen_also_for_float32(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """12 cubes of 20³: two halves of 4 bytes and a mask of 1 are 864 kB."""
+    free = {"now": 863_000}
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free["now"]))
+    with pytest.raises(UserError, match=r"needs 1 MB and 1 MB are free: set extract\.cache_dir"):
+        extract([source], replace(SETTINGS, dtype="float32"), tmp_path, World())
+    free["now"] = 865_000
+    extract([source], replace(SETTINGS, dtype="float32"), tmp_path, World())

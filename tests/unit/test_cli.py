@@ -176,3 +176,13 @@ def test_the_module_is_the_program(tmp_path):
     run = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout) == (64, "")
     assert run.stderr == "isonet2: unknown option --epoch (did you mean '--epochs'?)\n"
+
+
+def test_the_package_offers_the_job_and_run_without_loading_torch_before_it_must():
+    code = (
+        "import sys, isonet2; isonet2.Job; assert 'torch' not in sys.modules; "
+        "isonet2.run; assert 'torch' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="no attribute 'other'"):
+        isonet2.other  # noqa: B018

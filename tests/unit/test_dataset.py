@@ -64,6 +64,8 @@ def test_a_sample_is_the_same_whenever_it_is_drawn_and_another_in_another_epoch(
     first, again, later = dataset[(0, 3)], dataset[(0, 3)], dataset[(1, 3)]
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first.noise, later.noise)
+    other = CubeDataset(cache, seed=2, random_rot_weight=0.5, with_mask=False)[(0, 3)]
+    assert not torch.equal(first.noise, other.noise)
 
 
 def test_crops_move_within_the_margin(cache: CubeCache) -> None:

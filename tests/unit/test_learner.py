@@ -127,3 +127,31 @@ def test_the_learning_rate_warms_up_and_falls_to_its_lowest_at_the_end() -> None
 def test_a_training_shorter_than_its_warm_up_still_learns() -> None:
     rates = [learning_rate_at(s, steps=4, warmup_steps=30, highest=1.0, lowest=0.0) for s in range(4)]
     assert rates == pytest.approx([0.5, 1.0, 1.0, 0.5])
+
+
+def test_a_step_whose_gradient_overflows_moves_nothing_and_is_no_end_of_training() -> None:
+    """Float16 begins with a scale that is too large: such steps are left out until it fits."""
+    learner = Learner(REFINE, World(), seed=0)
+    learner.scaler = torch.amp.GradScaler("cpu", init_scale=3e38)
+    before = weights(learner).clone()
+    loud = batch(2)._replace(half1=100 * batch(2).half1)
+    sums = learner.step([loud], batch_size=2, learning_rate=1e-2)
+    assert torch.isfinite(sums).all()
+    assert torch.equal(weights(learner), before)
+    assert learner.scaler.get_scale() < 3e38
+
+
+def test_a_checkpoint_of_float32_goes_on_where_gradients_are_scaled() -> None:
+    saved = Learner(REFINE, World(), seed=0)
+    learner = Learner(REFINE, World(), seed=9)
+    learner.scaler = torch.amp.GradScaler("cpu", init_scale=16.0)
+    learner.restore(saved.state())
+    assert torch.equal(weights(learner), weights(saved))
+
+
+def test_half_precision_on_cpus_is_left_alone_where_its_gradients_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("isonet2.models.compute._cpu_has_bfloat16", lambda: True)
+    half = {
+        side: Learner(Refine(arch="unet-tiny", cube_size=side), World(), seed=0).compute.half for side in (8, 16, 24)
+    }
+    assert half == {8: None, 16: None, 24: torch.bfloat16}

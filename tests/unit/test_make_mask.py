@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import struct
 import tracemalloc
 from pathlib import Path
@@ -16,8 +15,6 @@ from isonet2.io.star import TomogramRow, read_star, write_star
 from isonet2.job.models import Job
 from isonet2.parallel.world import World
 from isonet2.stages import make_mask
-
-DATA = Path(os.environ.get("ISONET2_REAL_DATA", Path(__file__).parents[3] / "shared/data"))
 
 
 def row(index: int, tomogram: str | None, **more: Any) -> TomogramRow:
@@ -171,20 +168,20 @@ def test_memory_stays_below_half_of_the_tomogram(tmp_path: Path) -> None:
     assert peak < 0.5 * 4 * 96 * 160 * 160
 
 
-def test_particles_of_known_tomograms_are_found(tmp_path: Path) -> None:
+def test_particles_of_known_tomograms_are_found(tmp_path: Path, real_data: Path) -> None:
     """Of the darkest 2 % of the truth at least four fifths are in a mask that keeps under half."""
-    halves = [mrcfile.read(DATA / f"truth/t1/{half}.mrc") for half in ("even", "odd")]
+    halves = [mrcfile.read(real_data / f"truth/t1/{half}.mrc") for half in ("even", "odd")]
     write_mrc(tmp_path / "a.mrc", (halves[0] + halves[1]) / 2, pixel_size_angstrom=15.0)
     kept = made(tmp_path, row(1, "a.mrc"))["masks"]["a"]["kept"]
-    truth, mask = mrcfile.read(DATA / "truth/t1/truth.mrc"), mrcfile.read(tmp_path / "mask/a_mask.mrc")
+    truth, mask = mrcfile.read(real_data / "truth/t1/truth.mrc"), mrcfile.read(tmp_path / "mask/a_mask.mrc")
     found = mask[truth < np.percentile(truth, 2)].mean()
     assert kept < 0.5
     assert found > 0.8
 
 
-def test_the_real_microtubule_lies_in_its_mask(tmp_path: Path) -> None:
+def test_the_real_microtubule_lies_in_its_mask(tmp_path: Path, real_data: Path) -> None:
     """int8, 36 slices: its axis runs from (y, x) = (0, 78) to (205, 18); beside it, at the left, is ice."""
-    made(tmp_path, row(1, str(DATA / "microtubule_13pf.mrc")))
+    made(tmp_path, row(1, str(real_data / "microtubule_13pf.mrc")))
     mask = mrcfile.read(tmp_path / "mask/microtubule_13pf_mask.mrc")
     axis = [mask[18, y, round(78 - 60 * y / 205)] for y in range(5, 200)]
     assert np.mean(axis) > 0.95

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from isonet2.job.architectures import ARCHITECTURES
 from isonet2.models.compute import Compute, choose_compute
+from isonet2.models.normalisation import _Synchronised
 from isonet2.models.registry import build_network
 
 
@@ -66,3 +68,15 @@ def test_half_precision_stays_close_to_single() -> None:
         with Compute(torch.device("cpu"), torch.bfloat16).precision():
             half = network(cube)
     assert (half - exact).abs().max() < 0.03 * exact.std()
+
+
+def test_synchronised_statistics_of_half_precision_are_as_exact_as_those_of_one_rank() -> None:
+    x = (3 + torch.randn(2, 4, 8, 8, 8, generator=torch.Generator().manual_seed(0))).bfloat16()
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        _, mean, var, _ = _Synchronised.apply(x, torch.ones(4), torch.zeros(4), 1e-5)
+    finally:
+        dist.destroy_process_group()
+    exact = x.double().transpose(0, 1).flatten(1)
+    assert torch.allclose(mean, exact.mean(1), rtol=1e-5)
+    assert torch.allclose(var, exact.var(1, correction=0), rtol=1e-5)

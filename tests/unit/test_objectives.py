@@ -166,7 +166,8 @@ def test_the_mask_turns_with_the_cube_and_weighs_the_error() -> None:
     assert weights[0].sum() == masked.mask.sum()
 
 
-def test_any_rotation_counts_only_voxels_that_have_data() -> None:
+@pytest.mark.parametrize("mw_weight", [0.0, 2.0])
+def test_any_rotation_counts_only_voxels_that_have_data(mw_weight: float) -> None:
     b = batch(1, rotation=random_rotation(np.random.default_rng(1)))
     corner: list[Tensor] = []
 
@@ -176,6 +177,6 @@ def test_any_rotation_counts_only_voxels_that_have_data() -> None:
         corner.append(wrong)
         return x + wrong
 
-    found = isonet2_n2n(student, halved, b, Weighing("L2", 0.0)).total
-    expected = isonet2_n2n(lambda x: x, halved, b, Weighing("L2", 0.0)).total
+    found = isonet2_n2n(student, halved, b, Weighing("L2", mw_weight)).total
+    expected = isonet2_n2n(lambda x: x, halved, b, Weighing("L2", mw_weight)).total
     assert torch.allclose(found, expected)

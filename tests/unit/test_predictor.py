@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +137,31 @@ def test_rows_that_are_done_are_kept_but_not_those_of_another_network(source: So
     assert other.waiting != plan.waiting
 
 
+def test_rows_that_a_kill_left_of_another_network_are_removed_and_those_of_other_tomograms_are_not(
+    source: Source, tmp_path: Path
+) -> None:
+    old, new = (plan_prediction(source, Predict(), cube_size=16, network=n, folder=tmp_path / "o") for n in "ab")
+    other = plan_prediction(replace(source, name="t.1"), Predict(), cube_size=16, network="b", folder=tmp_path / "o")
+    predictor = Predictor(nn.Identity(), CPU, 16, 4, apply_mw_x1=False)
+    predict_row(old, 0, predictor)
+    predict_row(other, 0, predictor)
+    for row in range(len(new.tiling.z)):
+        predict_row(new, row, predictor)
+    put_together(new)
+    assert sorted(path.name for path in (tmp_path / "o").iterdir()) == [other.waiting.name, "corrected_t.mrc"]
+
+
+def test_a_map_that_changed_is_normalised_anew(source: Source, tmp_path: Path) -> None:
+    predictor = Predictor(nn.Identity(), CPU, 16, 4, apply_mw_x1=False)
+    for mean in (50, 5000):
+        volume = np.random.default_rng(0).normal(mean, 4, source.shape).astype(np.float32)
+        for half in source.maps:
+            write_mrc(half, volume, pixel_size_angstrom=9.5)
+        plan = plan_prediction(source, Predict(), cube_size=16, network="identity", folder=tmp_path)
+        predict_row(plan, 0, predictor)
+        assert abs(np.load(plan.waiting_row(0, 0))[0].mean()) < 1
+
+
 def test_a_saved_network_loads_as_it_was(tmp_path: Path) -> None:
     network = build_network("unet-tiny", seed=3).eval()
     info = NetworkInfo("isonet2-n2n", "unet-tiny", 32, 7)
@@ -162,3 +192,14 @@ def test_a_network_file_cannot_run_code(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a network"):
         load_network(tmp_path / "evil.pt")
     assert not (tmp_path / "ran").exists()
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+    killed = subprocess.Popen([sys.executable, "-c", "pass"])
+    killed.wait()
+    host = socket.gethostname()
+    left, written = (tmp_path / f".a.{host}.{pid}.part.mrc" for pid in (killed.pid, os.getppid()))
+    for path in (left, written):
+        path.touch()
+    write_mrc(tmp_path / "a.mrc", np.ones((4, 4, 4), np.float32), pixel_size_angstrom=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([written.name, "a.mrc"])

@@ -32,7 +32,9 @@ def test_four_maps_and_a_table_come_out(tmp_path):
             assert mrc.data.dtype == np.float32
             assert float(mrc.voxel_size.x) == pytest.approx(20)
     table = starfile.read(folder / "particles.star")
-    assert facts == {"tomograms": 2, "placed": [6, 6]}
+    assert (facts["tomograms"], facts["placed"]) == (2, [6, 6])
+    assert len(facts["outputs"]) == 8
+    assert all((folder.parent / output).is_file() for output in facts["outputs"])
     assert table["rlnTomoName"].value_counts().to_dict() == {"tomo_001": 6, "tomo_002": 6}
     assert table["rlnCoordinateX"].between(0, 40).all()
     assert table["rlnCoordinateZ"].between(0, 32).all()

@@ -109,9 +109,9 @@ def test_all_that_is_wrong_with_the_tomograms_is_said_at_once():
     write_star(Path("tomograms.star"), rows)
     assert mistakes(TRAINING + "report:\n  truth_folder: truth\n", "predict.model=net.pt", "predict.tomo_idx=9") == [
         "tomo_idx '9': there is no tomogram 9; there are 1, 2, 3, 4, 5",
-        "odd/t1.mrc: 40×48×58 voxels (z, y, x), but t1.mrc has 40×48×56: they must be of one shape",
+        "odd/t1.mrc: 40×48×58 voxels (z, y, x), but t1.mrc has 40×48×56: they must be alike",
         "odd/t2.mrc: no such file (tomogram)",
-        "masks/t3.mrc: 40×48×57 voxels (z, y, x), but t3.mrc has 40×48×56: they must be of one shape",
+        "masks/t3.mrc: 40×48×57 voxels (z, y, x), but t3.mrc has 40×48×56: they must be alike",
         "even/t5.mrc: not an MRC file",
         "net.pt: no such file (predict.model)",
         "truth: no such folder (report.truth_folder)",

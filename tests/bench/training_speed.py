@@ -1,0 +1,67 @@
+"""Training speed: two ranks that learn together against two processes that each learn alone, at the same time.
+
+    python tests/bench/training_speed.py [ARCH] [CUBE_SIZE]        by default unet-tiny 32; 1 thread a process
+
+The ratio is what sharing gradients and batch statistics costs; 1 would be nothing.
+"""
+
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import torch
+
+STEPS = 30
+
+
+def steps_per_s(arch: str, side: int) -> float:
+    """Optimizer steps a second with one cube for each rank; run by every rank."""
+    from isonet2.data.dataset import Batch
+    from isonet2.job.models import Refine
+    from isonet2.parallel.collectives import barrier, joined_world
+    from isonet2.physics.rotation import WEDGE_MOVING_ROTATIONS
+    from isonet2.training.learner import Learner
+
+    rng = np.random.default_rng(0)
+    halves, noise = (torch.from_numpy(rng.standard_normal((1, 2, *[side] * 3), dtype=np.float32)) for _ in range(2))
+    batch = Batch(
+        half1=halves[:, :1],
+        half2=halves[:, 1:],
+        mask=torch.ones_like(halves[:, :1]),
+        noise=noise,
+        tilt_range_deg=torch.tensor([[-60.0, 60.0]], dtype=torch.float64),
+        rotation=torch.from_numpy(WEDGE_MOVING_ROTATIONS[0][None]),
+    )
+    with joined_world(threads=1) as world:
+        learner = Learner(Refine(arch=arch, cube_size=side), world, seed=0)
+        for step in range(STEPS + 3):
+            if step == 3:
+                barrier(world)
+                began = time.monotonic()
+            learner.step([batch], batch_size=world.size, learning_rate=1e-3)
+        return STEPS / (time.monotonic() - began)
+
+
+def started(command: list[str]) -> "subprocess.Popen[str]":
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def main() -> None:
+    arch, side = sys.argv[-2:] if len(sys.argv) >= 3 else ("unet-tiny", "32")
+    if "--rank" in sys.argv:
+        print(steps_per_s(arch, int(side)), flush=True)
+        return
+    mine = [__file__, "--rank", arch, side]
+    ranks = started([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *mine])
+    together = [float(line) for line in ranks.communicate()[0].split()]
+    processes = [started([sys.executable, *mine]) for _ in range(2)]
+    alone = [float(process.communicate()[0]) for process in processes]
+    print(f"{arch}, cubes of {side}³: steps a second of two ranks together {min(together):.2f}, of two alone ", end="")
+    print(f"{alone[0]:.2f} and {alone[1]:.2f}: ratio {min(together) / np.mean(alone):.2f}")
+
+
+if __name__ == "__main__":
+    main()
