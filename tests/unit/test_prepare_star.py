@@ -259,5 +259,9 @@ def test_the_facts_count_what_was_found(tmp_path: Path) -> None:
         tomogram(tmp_path / name, voxel=12.5)
     job = Job.model_validate({"prepare_star": {"even": "even", "odd": "odd"}}).in_folder(tmp_path)
     assert prepare_star.run(job, World()) == {
-        "outputs": ["tomograms.star"], "tomograms": 2, "pairs": 2, "pixel_sizes_angstrom": [12.5], "number_subtomos": 3000,
-    }  # fmt: skip
+        "outputs": ["tomograms.star"],
+        "tomograms": 2,
+        "pairs": 2,
+        "pixel_sizes_angstrom": [12.5],
+        "number_subtomos": 3000,
+    }
