@@ -71,6 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _dispatch(sys.argv[1:] if argv is None else list(argv))
     except IsonetError as error:
         return _fail(error)
+    except BrokenPipeError:  # isonet2 refine --help | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         return _fail(Interrupted("interrupted; the same command goes on from what is finished"))
 

@@ -186,3 +186,10 @@ def test_the_package_offers_the_job_and_run_without_loading_torch_before_it_must
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="no attribute 'other'"):
         isonet2.other  # noqa: B018
+
+
+def test_a_reader_who_has_seen_enough_gets_no_traceback():
+    run = f"{sys.executable} -m isonet2 reference | head -n 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", run], capture_output=True, text=True, check=True)
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""
