@@ -231,11 +231,6 @@ class CubeCache:
         digests = [shard["sha256"] for shard in self.shards]
         return hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
 
-    @property
-    def has_masks(self) -> bool:
-        """Whether every tomogram has a mask."""
-        return all(shard["mask"] for shard in self.shards)
-
     def read(self, sample: int, *, with_mask: bool) -> tuple[list[npt.NDArray[np.float32]], tuple[float, float]]:
         """Cube number `sample`: half 1, half 2 and, if asked for, the mask, each float32 (p, p, p); and the tilt range.
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from isonet2.errors import LaunchError
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
