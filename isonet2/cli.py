@@ -1,4 +1,4 @@
-"""The command line: one verb per stage, and run, validate, plan, init, reference. A mistake is one line and exit 64."""
+"""The command line: a verb per stage, and run, validate, plan, init, psf, fsc, resize, reference. A mistake is one line and exit 64."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from isonet2 import __version__
+from isonet2 import __version__, log
 from isonet2.errors import Interrupted, IsonetError, UserError
 from isonet2.job.flags import help_page, job_from_flags, parse_flags, stage_settings
 from isonet2.job.load import load_job
-from isonet2.job.models import STAGES, Job
+from isonet2.job.models import STAGES, Job, Section
 from isonet2.job.plan import plan_table
 from isonet2.job.reference import markdown_reference
-from isonet2.job.settings import Setting, did_you_mean, sections
+from isonet2.job.settings import Setting, did_you_mean, sections, settings_of
+from isonet2.job.tools import Fsc, Psf, Resize, tool_from_flags
 
 _JOB = Setting("job", "the job file, YAML or JSON", default="job.yaml", positional=True)
 _SET = Setting("set", "change the job: section.key=value, as often as you like", "section.key=value", kind="pairs")
@@ -35,11 +36,20 @@ _EXAMPLES = {
         "isonet2 prepare_star -e EVN -o ODD --create_average",
         "isonet2 prepare_star tomograms --tilt_min -51 --tilt_max 60",
     ),
+    "deconv": (
+        "isonet2 deconv tomograms.star",
+        "isonet2 deconv tomograms.star --snrfalloff 0.7 --deconvstrength 1 --tomo_idx 1,3,5-7",
+        "torchrun --standalone --nproc-per-node 4 -m isonet2 deconv tomograms.star --chunk_size 192",
+    ),
     "make_mask": (
         "isonet2 make_mask tomograms.star",
         "isonet2 make_mask tomograms.star --input_column rlnDeconvTomoName --z_crop 0.3 --tomo_idx 1,3,5-7",
     ),
     "extract": ("isonet2 extract tomograms.star --cube_size 96 -o /scratch/cache",),
+    "denoise": (
+        "isonet2 denoise tomograms.star -o 03_test",
+        "isonet2 denoise tomograms.star -o 03_test --CTF_mode network",
+    ),
     "refine": (
         "isonet2 refine tomograms.star -o 01_test",
         "isonet2 refine tomograms.star --arch unet-small --cube_size 64 --epochs 20",
@@ -111,7 +121,7 @@ def _dispatch(arguments: list[str]) -> int:
 def _commands() -> dict[str, Command]:
     stages = {
         stage: Command(
-            summary=_summary(stage),
+            summary=_summary(sections()[stage]),
             examples=_EXAMPLES[stage],
             settings=stage_settings(stage),
             act=partial(_run_stage, stage),
@@ -148,14 +158,26 @@ def _commands() -> dict[str, Command]:
             _init,
         ),
         **stages,
+        **{name: _tool_command(tool, examples, act) for name, (tool, examples, act) in _TOOLS.items()},
         "reference": Command(
             "Print all sections and keys of the job file as Markdown.", ("isonet2 reference",), (), _reference
         ),
     }
 
 
-def _summary(stage: str) -> str:
-    return " ".join((sections()[stage].__doc__ or "").split())
+def _summary(section: type[Section]) -> str:
+    return " ".join((section.__doc__ or "").split())
+
+
+def _tool_command(tool: type[Section], examples: tuple[str, ...], act: Callable[[Any], None]) -> Command:
+    """A command that is no stage: its settings are checked, then it works in this process."""
+
+    def run(arguments: Sequence[str]) -> None:
+        section = tool_from_flags(tool, arguments)
+        log.start_logging(rank=0)
+        act(section)
+
+    return Command(_summary(tool), examples, settings_of(tool), run)
 
 
 def _overview() -> str:
@@ -233,6 +255,45 @@ def _init(arguments: Sequence[str]) -> None:
     path = init(Path(given.get("folder", _FOLDER.default)))
     print(f"{path}: written. Look through it, then: isonet2 run {path}\n")
     print(plan_table(validate(load_job(path))))
+
+
+def _psf(section: Psf) -> None:
+    from isonet2.stages.psf import psf
+
+    for path in psf(section):
+        print(f"{path}: written")
+
+
+def _fsc(section: Fsc) -> None:
+    from isonet2.stages.fsc import fsc
+
+    print("\n".join(agreement.table() for agreement in fsc(section)))
+
+
+def _resize(section: Resize) -> None:
+    from isonet2.stages.resize import resize
+
+    for result in resize(section):
+        print(f"{result.path}: written")
+
+
+_TOOLS: dict[str, tuple[type[Section], tuple[str, ...], Callable[[Any], None]]] = {
+    "psf": (
+        Psf,
+        ("isonet2 psf tomograms.star --with_ctf", "isonet2 psf --tilt_min -51 --tilt_max 60 --cube_size 64 --fourier"),
+        _psf,
+    ),
+    "fsc": (
+        Fsc,
+        ("isonet2 fsc tomograms.star --with_mask", "isonet2 fsc half1.mrc half2.mrc --tilt_min -60 --tilt_max 60"),
+        _fsc,
+    ),
+    "resize": (
+        Resize,
+        ("isonet2 resize tomograms.star --apix 15 -o resized", "isonet2 resize tomogram.mrc --apix 10"),
+        _resize,
+    ),
+}
 
 
 def _reference(arguments: Sequence[str]) -> None:

@@ -5,7 +5,7 @@
                               full instead, for a tomogram without halves
     mask          (n, p, p, p)  uint8, 0…255, if the tomogram has a mask
     corner        (n, 3)        first voxel (z, y, x) of each cube in the tomogram
-    attributes    name, tilt_min_deg, tilt_max_deg, mean, std, complete (written last)
+    attributes    name, mean, std, complete (written last)
 <cache_dir>/<key>/index.json    the shards, their counts and checksums; there only when all shards are
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,16 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from isonet2.data.filtered import phase_flip_of
 from isonet2.data.positions import corners_of, draw_corners
 from isonet2.data.sources import Source, centres_in, normalisation_of
-from isonet2.data.window import Readable, read_window
+from isonet2.data.window import Readable, Strip, read_window
 from isonet2.errors import UserError
 from isonet2.io.atomic import replacing, write_text
 from isonet2.io.fingerprint import fingerprint
 from isonet2.io.mrc import open_volume
 
-FORMAT = 1
+FORMAT = 2
 _NAMES = {1: ("full",), 2: ("half1", "half2")}
 SHARD_BYTES = 256 * 2**20
 _LARGEST = {"float16": float(np.finfo(np.float16).max), "float32": np.inf}
@@ -45,6 +46,8 @@ class CacheSettings:
     dtype: str
     seed: int
     generation: int = 0
+    phase_flip: bool = False
+    """Whether phases are flipped on the way into the cache."""
 
     @property
     def side(self) -> int:
@@ -83,7 +86,9 @@ def cache_key(sources: list[Source], settings: CacheSettings, *, verify: bool) -
                 "masked": source.mask is not None,
                 "placed": source.coordinates is not None,
                 "number": source.number,
-                "tilts": [source.tilt_min_deg, source.tilt_max_deg],
+                "rows": source.rows,
+                "tilts": source.tilts_deg,
+                "optics": astuple(source.optics),
             }
             for source in sources
         ],
@@ -117,7 +122,10 @@ def write_shard(shard: Shard, settings: CacheSettings, folder: Path) -> dict[str
         "count": shard.count,
         "bytes": path.stat().st_size,
         "sha256": _sha256(path),
-        "tilts_deg": [shard.source.tilt_min_deg, shard.source.tilt_max_deg],
+        "name": shard.source.name,
+        "tilts_deg": shard.source.tilts_deg,
+        "optics": asdict(shard.source.optics),
+        "maps": len(shard.source.maps),
         "mask": shard.source.mask is not None,
     }
 
@@ -126,10 +134,11 @@ def _fill(file: h5py.File, shard: Shard, settings: CacheSettings) -> None:
     corners = _corners(shard, settings)
     with shard.source.opened() as maps:
         normalisation = normalisation_of(maps)
+        flip = phase_flip_of(shard.source.optics) if settings.phase_flip else None
         for name, volume in zip(_NAMES[len(maps)], maps, strict=True):
             cubes = _dataset(file, name, shard.count, settings.side, settings.dtype)
             for n, corner in enumerate(corners):
-                cube = normalisation.to_network(read_window(volume, corner, settings.side))
+                cube = normalisation.to_network(read_window(flip(volume) if flip else volume, corner, settings.side))
                 cubes[n] = np.clip(cube, -_LARGEST[settings.dtype], _LARGEST[settings.dtype])
     if shard.source.mask is not None:
         with open_volume(shard.source.mask) as mask:
@@ -138,8 +147,6 @@ def _fill(file: h5py.File, shard: Shard, settings: CacheSettings) -> None:
                 cubes[n] = np.rint(255 * np.clip(read_window(mask, corner, settings.side), 0, 1))
     file.create_dataset("corner", data=np.array(corners, np.int32), track_times=False)
     file.attrs["name"] = shard.source.name
-    file.attrs["tilt_min_deg"] = shard.source.tilt_min_deg
-    file.attrs["tilt_max_deg"] = shard.source.tilt_max_deg
     file.attrs["mean"], file.attrs["std"] = normalisation.mean, normalisation.std
     file.attrs["complete"] = True
 
@@ -158,20 +165,25 @@ def _dataset(file: h5py.File, name: str, count: int, side: int, dtype: str) -> h
 def _corners(shard: Shard, settings: CacheSettings) -> list[tuple[int, int, int]]:
     """First voxels of this shard's cubes: every shard of a tomogram draws all of them and takes its part."""
     source = shard.source
+    first, last = source.rows
+    shape = (source.shape[0], last - first, source.shape[2])
     if source.coordinates is not None:
-        drawn = corners_of(centres_in(source.coordinates, source.shape), source.shape, settings.side)
+        centres = centres_in(source.coordinates, source.shape, source.rows)
+        drawn = corners_of(centres - np.array([0, first, 0]), shape, settings.side)
     elif source.mask is not None:
         with open_volume(source.mask) as mask:
-            drawn = _draw(shard, settings, mask)
+            drawn = _draw(shard, settings, Strip(mask, source.rows))
     else:
         drawn = _draw(shard, settings, None)
-    return [(int(z), int(y), int(x)) for z, y, x in drawn[shard.first : shard.first + shard.count]]
+    return [(int(z), int(y) + first, int(x)) for z, y, x in drawn[shard.first : shard.first + shard.count]]
 
 
 def _draw(shard: Shard, settings: CacheSettings, mask: Readable | None) -> npt.NDArray[np.int64]:
+    source = shard.source
+    shape = (source.shape[0], source.rows[1] - source.rows[0], source.shape[2])
     rng = np.random.default_rng([settings.seed, settings.generation, shard.tomogram])
     try:
-        return draw_corners(shard.source.shape, mask, number=shard.source.number, side=settings.side, rng=rng)
+        return draw_corners(shape, mask, number=source.number, side=settings.side, rng=rng)
     except ValueError as error:
         raise UserError(f"{shard.source.mask}: {error}: no place to cut cubes") from None
 
@@ -231,8 +243,9 @@ class CubeCache:
         digests = [shard["sha256"] for shard in self.shards]
         return hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
 
-    def read(self, sample: int, *, with_mask: bool) -> tuple[list[npt.NDArray[np.float32]], tuple[float, float]]:
-        """Cube number `sample`: half 1, half 2 and, if asked for, the mask, each float32 (p, p, p); and the tilt range.
+    def read(self, sample: int, *, with_mask: bool) -> tuple[list[npt.NDArray[np.float32]], dict[str, Any]]:
+        """Cube number `sample`: half 1 and half 2, or the one map, and, if asked for, the mask, each float32 (p, p, p);
+        and the line of the index about its shard.
 
         A damaged cube fails its checksum: UserError.
         """
@@ -241,15 +254,14 @@ class CubeCache:
         place = sample - int(self._ends[number]) + shard["count"]
         file = self._opened(number)
         try:
-            cubes = [file[name][place].astype(np.float32) for name in ("half1", "half2")]
+            cubes = [file[name][place].astype(np.float32) for name in _NAMES[shard["maps"]]]
             if with_mask:
                 cubes.append(file["mask"][place].astype(np.float32) / 255)
         except OSError as error:
             raise UserError(
                 f"{self.folder / shard['file']}: damaged ({error}); remove it and it is made again"
             ) from None
-        low, high = shard["tilts_deg"]
-        return cubes, (low, high)
+        return cubes, shard
 
     def _opened(self, number: int) -> h5py.File:
         if number not in self._files:

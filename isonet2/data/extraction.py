@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from isonet2 import log
 from isonet2.data.cache import CacheSettings, CubeCache, Shard, cache_key, plan_shards, write_index, write_shard
-from isonet2.data.sources import Source, sources_of
+from isonet2.data.choice import Method, maps_for, method_of
+from isonet2.data.sources import Source, halved, sources_of
 from isonet2.errors import UserError
 from isonet2.io.star import read_star, select_rows
-from isonet2.job.models import Extract, Job
+from isonet2.job.models import Extract, Job, Training
 from isonet2.parallel.collectives import all_gather, on_first_rank, on_shared_items
 from isonet2.parallel.world import World
+
+HALVES: tuple[Literal["top", "bottom"], ...] = ("top", "bottom")
+"""The halves of a specimen along y, by rising y."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +32,47 @@ class Extraction:
     seconds: float
 
 
-def wanted_cubes(job: Job) -> tuple[list[Source], CacheSettings]:
-    """The tomograms that the job learns from, their headers checked, and the settings of its first cache."""
+@dataclass(frozen=True)
+class Wanted:
+    """The cubes of one cache to be: the tomograms, their headers checked, and how cubes are cut."""
+
+    sources: list[Source]
+    settings: CacheSettings
+    method: Method
+
+
+def wanted_cubes(job: Job, training: Training | None) -> Wanted:
+    """The tomograms that `training` learns from, or, with None, any, and the settings of the first cache."""
     section = job.extract or Extract()
-    cube_size, margin = job.cubes
+    cube_size, margin = job.cubes_of(training)
     rows = select_rows(read_star(job.path(job.star_file)), section.tomo_idx)
-    return sources_of(rows, job.path), CacheSettings(cube_size, margin, section.dtype, job.seed)
+    settings = CacheSettings(cube_size, margin, section.dtype, job.seed)
+    if training is None:
+        return Wanted(sources_of(rows, job.path), settings, "n2n")
+    method = method_of(training, rows)
+    sources = sources_of(rows, job.path, maps_for(method, training))
+    return Wanted(sources, replace(settings, phase_flip=training.flips_phases), method)
+
+
+def wanted_caches(job: Job) -> list[Wanted]:
+    """The cubes of every training of the job; of a job that trains nothing, those that extract alone asks for."""
+    found: list[Wanted] = []
+    for training in job.trainings.values():
+        wanted = wanted_cubes(job, training)
+        found += [halved_cubes(wanted, part) for part in HALVES] if training.split_halves else [wanted]
+    return found or [wanted_cubes(job, None)]
+
+
+def halved_cubes(wanted: Wanted, part: Literal["top", "bottom"]) -> Wanted:
+    """Those of one half of the specimen. UserError where a half has no room for a cube."""
+    sources = [halved(source, part) for source in wanted.sources]
+    for source in sources:
+        if (room := source.rows[1] - source.rows[0]) < wanted.settings.side:
+            raise UserError(
+                f"split_halves: a half of {source.name} has {room} voxels along y, and a cube with its margin "
+                f"{wanted.settings.side}: take a smaller cube_size"
+            )
+    return replace(wanted, sources=sources)
 
 
 def extract(

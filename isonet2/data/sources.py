@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,10 @@ from isonet2.errors import UserError
 from isonet2.io.coordinates import points_inside, read_coordinates
 from isonet2.io.mrc import Volume, open_volume, read_header
 from isonet2.io.star import TomogramRow, file_in_column
+from isonet2.io.tilts import read_tilts
+from isonet2.physics.acquisition import Optics, Tilts
 from isonet2.physics.normalise import Normalisation, central_slab, measure_normalisation
+from isonet2.physics.tilts import intervals_of
 
 
 @dataclass(frozen=True)
@@ -28,9 +32,10 @@ class Source:
     coordinates: Path | None
     shape: Shape
     number: int
-    pixel_size_angstrom: float
-    tilt_min_deg: float
-    tilt_max_deg: float
+    optics: Optics
+    tilts_deg: Tilts
+    rows: tuple[int, int]
+    """First row (y) that cubes may be cut from, and the one after the last."""
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -44,31 +49,62 @@ class Source:
             yield [stack.enter_context(open_volume(path)) for path in self.maps]
 
 
-def sources_of(rows: Sequence[TomogramRow], path: Callable[[str], Path], *, column: str | None = None) -> list[Source]:
-    """The halves of every row, or its full map where it has none, with masks and coordinates; with `column`, the map
-    that it names. `path` finds a file that the STAR names.
+Choice = Callable[[TomogramRow], tuple[str, ...]]
+"""Which maps of a row are read: their names in the STAR file."""
+
+
+def halves(row: TomogramRow) -> tuple[str, ...]:
+    """Both halves; UserError if there are none."""
+    if row.half1 is None or row.half2 is None:
+        raise UserError(
+            f"{row.name}: two halves are needed, and the STAR file has none: run prepare_star with --even and --odd"
+        )
+    return row.half1, row.half2
+
+
+def one_map(row: TomogramRow) -> tuple[str, ...]:
+    """The full tomogram; UserError if there are only halves."""
+    if row.tomogram is None:
+        raise UserError(
+            f"{row.name}: a full tomogram is needed, and the STAR file has only halves: "
+            "run prepare_star with --create_average"
+        )
+    return (row.tomogram,)
+
+
+def deconvolved_map(row: TomogramRow) -> tuple[str, ...]:
+    """The deconvolved tomogram, or the full one where there is none."""
+    return (row.deconvolved,) if row.deconvolved is not None else one_map(row)
+
+
+def map_in(column: str) -> Choice:
+    """The map that a column names; UserError if it names none."""
+
+    def choice(row: TomogramRow) -> tuple[str, ...]:
+        name = file_in_column(row, column)
+        if name is None:
+            raise UserError(f"{row.name}: {column} is empty in the STAR file: choose another input_column")
+        return (name,)
+
+    return choice
+
+
+def any_maps(row: TomogramRow) -> tuple[str, ...]:
+    """Both halves, or else the full tomogram."""
+    return halves(row) if row.half1 is not None else one_map(row)
+
+
+def sources_of(rows: Sequence[TomogramRow], path: Callable[[str], Path], choice: Choice = any_maps) -> list[Source]:
+    """The chosen maps of every row, with masks and coordinates. `path` finds a file that the STAR names.
 
     Only headers are read. UserError, in one line, for files that are missing, for halves that differ in shape, and for
     masks that do not fit.
     """
-    return [_source(row, path, column) for row in rows]
+    return [_source(row, path, choice) for row in rows]
 
 
-def check_halves(sources: Sequence[Source]) -> None:
-    """UserError if one of them has no halves."""
-    for source in sources:
-        if len(source.maps) < 2:
-            raise UserError(
-                f"{source.name}: isonet2-n2n needs two halves, and the STAR file has none: "
-                "run prepare_star with --even and --odd"
-            )
-
-
-def _source(row: TomogramRow, path: Callable[[str], Path], column: str | None) -> Source:
-    names = (file_in_column(row, column),) if column else (row.half1, row.half2) if row.half1 else (row.tomogram,)
-    maps = tuple(path(name) for name in names if name is not None)
-    if not maps:
-        raise UserError(f"{row.name}: {column} is empty in the STAR file: choose another input_column")
+def _source(row: TomogramRow, path: Callable[[str], Path], choice: Choice) -> Source:
+    maps = tuple(path(name) for name in choice(row))
     mask = path(row.mask) if row.mask is not None else None
     shape = read_header(maps[0]).shape
     for other in (*maps[1:], mask):
@@ -83,20 +119,47 @@ def _source(row: TomogramRow, path: Callable[[str], Path], column: str | None) -
         mask=mask,
         coordinates=coordinates,
         shape=shape,
-        number=len(centres_in(coordinates, shape)) if coordinates is not None else row.number_subtomos,
-        pixel_size_angstrom=row.pixel_size_angstrom,
-        tilt_min_deg=row.tilt_min_deg,
-        tilt_max_deg=row.tilt_max_deg,
+        number=len(centres_in(coordinates, shape, (0, shape[1]))) if coordinates is not None else row.number_subtomos,
+        optics=Optics(
+            pixel_size_angstrom=row.pixel_size_angstrom,
+            defocus_angstrom=row.defocus_angstrom,
+            voltage_kv=row.voltage_kv,
+            cs_mm=row.cs_mm,
+            amplitude_contrast=row.amplitude_contrast,
+        ),
+        tilts_deg=_tilts(row, path),
+        rows=(0, shape[1]),
     )
 
 
-def centres_in(coordinates: Path, shape: Shape) -> npt.NDArray[np.int64]:
-    """Int64 (n, 3): the voxels (z, y, x) of the points of a coordinate file that lie in a volume of this shape."""
+def _tilts(row: TomogramRow, path: Callable[[str], Path]) -> Tilts:
+    """From its list of tilts, if it has one: a stretch of tilts that is missing there is a gap."""
+    if row.tilt_file is None:
+        return ((row.tilt_min_deg, row.tilt_max_deg),)
+    return intervals_of(read_tilts(path(row.tilt_file)))
+
+
+def halved(source: Source, part: Literal["top", "bottom"]) -> Source:
+    """`source` restricted to one half of the specimen along y, with the cubes that fall to it."""
+    middle = source.shape[1] // 2
+    rows = (0, middle) if part == "top" else (middle, source.shape[1])
+    if source.coordinates is None:
+        return replace(source, rows=rows, number=max(1, source.number // 2))
+    return replace(source, rows=rows, number=len(centres_in(source.coordinates, source.shape, rows)))
+
+
+def centres_in(coordinates: Path, shape: Shape, rows: tuple[int, int]) -> npt.NDArray[np.int64]:
+    """Int64 (n, 3): the voxels (z, y, x) of the points of a coordinate file that lie in these rows (y) of a volume of
+    this shape. UserError if there are none."""
     points = read_coordinates(coordinates)
-    inside = points[points_inside(points, shape)]
+    inside = np.rint(points[points_inside(points, shape)]).astype(np.int64)
+    inside = inside[(inside[:, 1] >= rows[0]) & (inside[:, 1] < rows[1])]
     if not len(inside):
-        raise UserError(f"{coordinates}: none of its {len(points)} points lies in {_by(shape)} voxels (z, y, x)")
-    return np.rint(inside).astype(np.int64)
+        raise UserError(
+            f"{coordinates}: none of its {len(points)} points lies in {_by(shape)} voxels (z, y, x), "
+            f"rows {rows[0]} to {rows[1] - 1}"
+        )
+    return inside
 
 
 def _by(shape: Shape) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +19,23 @@ class Readable(Protocol):
     def shape(self) -> Shape: ...
 
     def __getitem__(self, box: tuple[slice, slice, slice], /) -> Array: ...
+
+
+@dataclass(frozen=True)
+class Strip:
+    """The rows first…last−1 (y) of a volume, as a volume."""
+
+    volume: Readable
+    rows: tuple[int, int]
+
+    @property
+    def shape(self) -> Shape:
+        return self.volume.shape[0], self.rows[1] - self.rows[0], self.volume.shape[2]
+
+    def __getitem__(self, box: tuple[slice, slice, slice], /) -> Array:
+        z, y, x = box
+        start, stop, _ = y.indices(self.shape[1])
+        return self.volume[z, slice(start + self.rows[0], stop + self.rows[0]), x]
 
 
 def read_window(volume: Readable, corner: tuple[int, int, int], side: int) -> Array:

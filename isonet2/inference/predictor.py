@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from isonet2.data.tiles import Tile, Tiling
 from isonet2.data.window import Readable, read_window
 from isonet2.models.compute import Compute
+from isonet2.physics.acquisition import Tilts
 from isonet2.physics.fourier import filtered
 from isonet2.physics.normalise import Normalisation
-from isonet2.physics.wedge import wedge_mask
+from isonet2.physics.wedge import measured_region
 
 Array = npt.NDArray[np.float32]
 
@@ -38,7 +39,7 @@ class Predictor:
         row: int,
         *,
         normalisation: Normalisation,
-        tilt_range_deg: tuple[float, float],
+        tilts_deg: Tilts,
     ) -> Array:
         """Float32 (planes, y, x), in network units: what one row of tiles adds to `tiling.planes_of_row(row)`.
 
@@ -47,7 +48,7 @@ class Predictor:
         """
         z, planes = tiling.z[row], tiling.planes_of_row(row)
         result = np.zeros((len(planes), *tiling.shape[1:]), np.float32)
-        wedge = wedge_mask([self.cube_size] * 3, *tilt_range_deg).to(self.compute.device) if self.apply_mw_x1 else None
+        wedge = measured_region([self.cube_size] * 3, tilts_deg).to(self.compute.device) if self.apply_mw_x1 else None
         places = [(y, x) for y in tiling.y for x in tiling.x]
         for batch in _batches(places, self.tile_batch):
             corners = [(z.start, y.start, x.start) for y, x in batch]

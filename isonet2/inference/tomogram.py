@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from isonet2.data.filtered import phase_flip_of
 from isonet2.data.sources import Source, normalisation_of
 from isonet2.data.tiles import Tiling, tile_volume
 from isonet2.inference.predictor import Predictor, add_rows
@@ -31,6 +33,7 @@ class Prediction:
     """What becomes of one tomogram: the mean of its predicted maps and, if halves are kept, these themselves."""
 
     source: Source
+    phase_flip: bool
     tiling: Tiling
     outputs: tuple[Path, ...]
     key: str
@@ -46,39 +49,46 @@ class Prediction:
         return self.waiting / f"{output}_{row:04d}.npy"
 
 
-def plan_prediction(source: Source, section: Predict, *, cube_size: int, network: str, folder: Path) -> Prediction:
-    """`network`: what tells this network (and how it computes) from others: rows of another one are not taken up."""
+def plan_prediction(
+    source: Source, section: Predict, *, cube_size: int, networks: Sequence[str], phase_flip: bool, folder: Path
+) -> Prediction:
+    """`networks`: what tells these (and how they compute) from others: rows of other ones are not taken up."""
     stem = f"{section.output_prefix}_{source.name}"
     settings = section.model_dump(include={"apply_mw_x1", "padding_factor", "tile_batch", "keep_halves"})
-    tilts = [source.tilt_min_deg, source.tilt_max_deg]
-    kind = [network, settings, cube_size, tilts, [fingerprint(path) for path in source.maps]]
-    keeps = section.keep_halves and len(source.maps) == 2
+    optics = list(vars(source.optics).values()) if phase_flip else None
+    maps = [fingerprint(path) for path in source.maps]
+    kind = [list(networks), settings, cube_size, source.tilts_deg, optics, maps]
+    keeps = len(networks) == 2 or (section.keep_halves and len(source.maps) == 2)
     key = hashlib.sha256(json.dumps(kind).encode()).hexdigest()[:12]
     return Prediction(
         source=source,
+        phase_flip=phase_flip,
         tiling=tile_volume(source.shape, side=cube_size, padding_factor=section.padding_factor),
         outputs=tuple(folder / f"{stem}{ending}.mrc" for ending in (_ENDINGS if keeps else _ENDINGS[:1])),
         key=key,
     )
 
 
-def predict_row(prediction: Prediction, row: int, predictor: Predictor) -> None:
-    """Compute one row of tiles of every output and leave it on disk, in network units; one that is there is kept."""
+def predict_row(prediction: Prediction, row: int, predictors: Sequence[Predictor]) -> None:
+    """Compute one row of tiles of every output and leave it on disk, in network units; one that is there is kept.
+
+    Of two networks the first predicts the first half and the second the second, or both the one map.
+    """
     source = prediction.source
     missing = [output for output in range(len(prediction.outputs)) if not prediction.waiting_row(output, row).exists()]
     if not missing:
         return
     with source.opened() as maps:
-        tilts = (source.tilt_min_deg, source.tilt_max_deg)
+        flip = phase_flip_of(source.optics) if prediction.phase_flip else None
         found = [
-            predictor.row(
-                volume,
+            predictors[n % len(predictors)].row(
+                flip(maps[n % len(maps)]) if flip else maps[n % len(maps)],
                 prediction.tiling,
                 row,
                 normalisation=_shared_normalisation(source, prediction.waiting),
-                tilt_range_deg=tilts,
+                tilts_deg=source.tilts_deg,
             )
-            for volume in maps
+            for n in range(max(len(maps), len(predictors)))
         ]
     for output in missing:
         with replacing(prediction.waiting_row(output, row)) as part:
@@ -109,7 +119,7 @@ def put_together(prediction: Prediction) -> None:
     header = read_header(source.maps[0])
     for output, path in enumerate(prediction.outputs):
         rows = [_WaitingRow(prediction.waiting_row(output, row)) for row in range(len(tiling.z))]
-        size = source.pixel_size_angstrom
+        size = source.optics.pixel_size_angstrom
         with writing_mrc(path, source.shape, header=header, pixel_size_angstrom=size) as volume:
             for plane in add_rows(tiling, rows):
                 volume.append(normalisation.to_file(plane)[None])

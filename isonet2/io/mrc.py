@@ -254,7 +254,7 @@ def writing_mrc(
 
 def _new_fields(shape: Shape, header: MrcHeader | None, pixel_size_angstrom: float, mode: Literal[0, 2]) -> Any:
     fields = np.zeros((), HEADER_DTYPE.newbyteorder("<"))
-    steps = _steps(header, pixel_size_angstrom)
+    steps = voxel_size(header, pixel_size_angstrom)
     for axis, size, step, number in zip("zyx", shape, steps, (3, 2, 1), strict=True):
         fields[f"n{axis}"] = fields[f"m{axis}"] = size
         fields["cella"][axis] = size * step
@@ -273,7 +273,7 @@ def _new_fields(shape: Shape, header: MrcHeader | None, pixel_size_angstrom: flo
     return fields
 
 
-def _steps(header: MrcHeader | None, pixel_size_angstrom: float) -> Triple:
+def voxel_size(header: MrcHeader | None, pixel_size_angstrom: float) -> Triple:
     """The header's voxel size where it agrees to 1 % with the one in use (along x), which fills in what is unset."""
     if header is None or abs(header.pixel_size_angstrom[2] / pixel_size_angstrom - 1) > 0.01:
         return (pixel_size_angstrom,) * 3

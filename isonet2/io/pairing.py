@@ -10,6 +10,7 @@ from isonet2.io.star import half_of, name_without_half
 
 TOMOGRAMS = (".mrc", ".rec", ".map")
 COORDINATES = (".txt", ".coords", ".csv", ".star", ".mod")
+TILTS = (".tlt", ".rawtlt", ".txt")
 _HALVES = {"full": None, "even": 1, "odd": 2}
 
 

@@ -31,6 +31,7 @@ COLUMNS = {
     "tilt_min_deg": "rlnTiltMin",
     "tilt_max_deg": "rlnTiltMax",
     "tilt_step_deg": "rlnTiltStep",
+    "tilt_file": "rlnTiltFile",
     "deconvolved": "rlnDeconvTomoName",
     "mask_boundary": "rlnMaskBoundary",
     "mask": "rlnMaskName",
@@ -39,6 +40,7 @@ COLUMNS = {
     "corrected": "rlnCorrectedTomoName",
     "denoised": "rlnDenoisedTomoName",
 }
+_OURS = {"tilt_file"}  # unknown to IsoNet2, so only written where it says something
 _FIELDS = {label: name for name, label in COLUMNS.items()}
 _EMPTY = {"", "none", "nan", "<na>"}
 _TOKEN = re.compile(r"""\s*(?:'(.*?)'(?=\s|$)|"(.*?)"(?=\s|$)|(\S+))""")
@@ -62,6 +64,7 @@ class TomogramRow:
     tilt_min_deg: float
     tilt_max_deg: float
     tilt_step_deg: float = 3.0
+    tilt_file: str | None = None
     deconvolved: str | None = None
     mask_boundary: str | None = None
     mask: str | None = None
@@ -164,11 +167,10 @@ def file_in_column(row: TomogramRow, column: str) -> str | None:
 def write_star(path: Path, rows: Sequence[TomogramRow]) -> None:
     """Write all rows: the known columns in the order of COLUMNS, then the others as they came."""
     _check_distinct(rows, path)
+    known = [name for name in COLUMNS if name not in _OURS or any(getattr(row, name) for row in rows)]
     extra = list(dict.fromkeys(label for row in rows for label in row.extra))
-    table = [
-        [_text(getattr(row, name)) for name in COLUMNS] + [row.extra.get(x, "None") for x in extra] for row in rows
-    ]
-    _write_table(path, [*COLUMNS.values(), *extra], table)
+    table = [[_text(getattr(row, name)) for name in known] + [row.extra.get(x, "None") for x in extra] for row in rows]
+    _write_table(path, [*(COLUMNS[name] for name in known), *extra], table)
 
 
 def update_rows(path: Path, changes: Mapping[int, Mapping[str, Any]]) -> None:

@@ -2,45 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any, Literal, get_args
 
+from isonet2.job.shapes import HSFormerShape, NetworkShape, SCUNetShape, UNetShape, VTUNetShape
 
-@dataclass(frozen=True)
-class UNetShape:
-    """A 3-D U-Net: channels from the finest level to the bottleneck, and 3³ convolutions in each level's stack.
+__all__ = ["ARCHITECTURES", "Architecture", "NetworkShape", "UNetShape", "shape_of"]
 
-    Between levels the grid is halved by a 2³ convolution of stride 2 and doubled by its transpose.
-    """
+Architecture = Literal[
+    "unet-tiny", "unet-small", "unet-medium", "unet-large", "unet-residual", "unet-attention",
+    "HSFormer", "vtunet", "scunet-fast", "scunet-small", "scunet-medium", "scunet-large",
+]  # fmt: skip
 
-    channels: tuple[int, ...]
-    convolutions: int
-
-    @property
-    def divisor(self) -> int:
-        """The side of a cube has to be a multiple of this."""
-        return int(2 ** (len(self.channels) - 1))
-
-    @property
-    def parameters(self) -> int:
-        """Trainable parameters, counted by hand (a test holds it against the network that is built)."""
-        first, last = 27 * self.channels[0] + self.channels[0], 27 * self.channels[0] + 1
-        bottom = self.channels[-1]
-        total = first + last + 2 * _normalised(27, bottom, bottom)
-        for c, deeper in zip(self.channels, self.channels[1:], strict=False):
-            total += self.convolutions * _normalised(27, c, c) + _normalised(8, c, deeper)
-            total += 8 * deeper * c + c
-            total += _normalised(27, 2 * c, c) + (self.convolutions - 1) * _normalised(27, c, c)
-        return total
-
-
-def _normalised(taps: int, inputs: int, outputs: int) -> int:
-    """A convolution without bias, followed by a normalisation with a scale and a shift for each channel."""
-    return taps * inputs * outputs + 2 * outputs
-
-
-ARCHITECTURES: dict[str, UNetShape] = {
+_SMALL = (16, 32, 64, 128, 256)
+ARCHITECTURES: dict[str, NetworkShape] = {
     "unet-tiny": UNetShape(channels=(16, 32, 64, 128), convolutions=2),
-    "unet-small": UNetShape(channels=(16, 32, 64, 128, 256), convolutions=3),
+    "unet-small": UNetShape(channels=_SMALL, convolutions=3),
     "unet-medium": UNetShape(channels=(32, 64, 128, 256, 320), convolutions=3),
     "unet-large": UNetShape(channels=(64, 128, 256, 320, 320), convolutions=3),
+    "unet-residual": UNetShape(channels=_SMALL, convolutions=3, block="residual"),
+    "unet-attention": UNetShape(channels=_SMALL, convolutions=3, attention=True),
+    "HSFormer": HSFormerShape(channels=(16, 48, 96, 192, 384), blocks=2, window=4),
+    "vtunet": VTUNetShape(channels=(16, 48, 96, 192), blocks=2, window=4),
+    "scunet-fast": SCUNetShape(channels=(16, 32, 64), blocks=2, window=4),
+    "scunet-small": SCUNetShape(channels=(16, 32, 64, 128), blocks=2, window=4),
+    "scunet-medium": SCUNetShape(channels=(32, 64, 128, 256), blocks=2, window=4),
+    "scunet-large": SCUNetShape(channels=(64, 128, 256, 512), blocks=4, window=4),
 }
+
+assert set(ARCHITECTURES) == set(get_args(Architecture))
+
+
+def shape_of(arch: str, changes: Mapping[str, Any]) -> NetworkShape:
+    """The network called `arch`, with some of its building blocks changed, by their names in the job file.
+
+    ValueError for blocks that it does not have and for channels that make no network.
+    """
+    shape = ARCHITECTURES[arch]
+    if unknown := sorted(set(changes) - {field.name for field in fields(shape)}):
+        raise ValueError(f"{arch} has no {', '.join(unknown)}")
+    return replace(shape, **changes)

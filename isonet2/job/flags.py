@@ -21,11 +21,14 @@ from isonet2.job.settings import Kind, Setting, by_spelling, did_you_mean, secti
 _DASHES = "-–—"  # with the en and em dash that word processors make of two hyphens
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _TRUTH = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
+_NCPUS = {"deconv": ("ncpus", "ncpu")}  # where IsoNet2's processes are our threads
 _SHARED = {  # what of the job outside its sections each stage reads
     "simulate": ("seed", "threads"),
     "prepare_star": ("star_file",),
+    "deconv": ("star_file", "threads"),
     "make_mask": ("star_file", "threads"),
     "extract": ("star_file", "seed", "threads"),
+    "denoise": ("star_file", "seed", "threads"),
     "refine": ("star_file", "seed", "threads"),
     "predict": ("star_file", "threads"),
     "report": ("star_file",),
@@ -34,9 +37,8 @@ _SHARED = {  # what of the job outside its sections each stage reads
 
 def stage_settings(stage: str) -> tuple[Setting, ...]:
     """What `isonet2 STAGE` takes: positionals first, then the stage's own, then what belongs to the whole job."""
-    threads = replace(
-        by_spelling(settings_of(Resources))["threads_per_rank"], name="threads", aliases=("threads_per_rank",)
-    )
+    threads = by_spelling(settings_of(Resources))["threads_per_rank"]
+    threads = replace(threads, name="threads", aliases=("threads_per_rank", *_NCPUS.get(stage, ())))
     shared = [setting for setting in (*settings_of(Job), threads) if setting.name in _SHARED[stage]]
     if stage == "prepare_star":  # here the position belongs to the folder of tomograms
         shared = [replace(setting, positional=False) for setting in shared]

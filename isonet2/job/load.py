@@ -147,7 +147,8 @@ class _Draft:
         settings = by_spelling(settings_of(section))
         inner = sections() if section is Job else {}
         if key not in settings and key not in inner:
-            self.mistakes.append((place, "unknown key" + _suggestion(key, [*settings, *inner], inner)))
+            given_first = dict(sorted(inner.items(), key=lambda item: item[0] not in self.values))
+            self.mistakes.append((place, "unknown key" + _suggestion(key, [*settings, *inner], given_first)))
             return
         where = (*path, settings[key].name if key in settings else key)
         if where in self.places:

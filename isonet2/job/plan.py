@@ -9,8 +9,8 @@ from itertools import pairwise
 from typing import Any
 
 from isonet2.errors import UserError
-from isonet2.job.architectures import ARCHITECTURES, UNetShape
-from isonet2.job.models import STAGES, Extract, Job, Predict, PrepareStar
+from isonet2.job.architectures import NetworkShape, UNetShape
+from isonet2.job.models import STAGES, Extract, Job, Predict, PrepareStar, Training
 
 SAMPLES_BY_DEFAULT = 3000  # cubes over all tomograms, where number_subtomos is auto
 
@@ -67,13 +67,14 @@ def make_plan(job: Job, tomograms: Sequence[TomogramFacts] | None) -> Plan:
     """
     tomograms = simulated_tomograms(job) if tomograms is None else tomograms
     ranks = job.resources.nodes * job.resources.ranks_per_node
+    training = job.refine or job.denoise
     plan = Plan(
         stages=tuple(stage for stage in STAGES if getattr(job, stage) is not None),
         nodes=job.resources.nodes,
         ranks=ranks,
         threads_per_rank=job.resources.threads_per_rank,
-        batch_size=(job.refine.batch_size or 2 * ranks) if job.refine else None,
-        training_memory_bytes=training_memory_bytes(job, ranks) if job.refine else None,
+        batch_size=(training.batch_size or 2 * ranks) if training else None,
+        training_memory_bytes=max((training_memory_bytes(t, ranks) for t in job.trainings.values()), default=None),
         simulation_bytes=4 * 4 * job.simulate.count * math.prod(job.simulate.size) if job.simulate else None,
     )
     if tomograms is not None:
@@ -107,23 +108,23 @@ def values_per_voxel(shape: UNetShape) -> float:
     return values
 
 
-def training_memory_bytes(job: Job, ranks: int) -> int:
-    """The most that one rank takes in refine, in float32; half precision on a GPU takes about half of the activations.
+def training_memory_bytes(training: Training, ranks: int) -> int:
+    """The most that one rank takes in a training, in float32; in half precision a GPU takes half of the activations.
 
     Both halves of a micro-batch go through the network together. GB foreseen / taken with unet-tiny on one rank:
     40³ in batches of 2: 0.80 / 0.82; 48³ in batches of 4: 1.58 / 1.60 (bfloat16: 1.09); of 8: 2.67 / 2.70.
     """
-    assert job.refine is not None
-    shape = ARCHITECTURES[job.refine.arch]
-    batch = job.refine.batch_size or 2 * ranks
-    cubes = 2 * math.ceil(batch / (ranks * job.refine.acc_batches))
-    activations = cubes * job.refine.cube_size**3 * values_per_voxel(shape) * _BYTES_PER_VALUE_TRAINED
+    shape = training.shape
+    batch = training.batch_size or 2 * ranks
+    cubes = 2 * math.ceil(batch / (ranks * training.acc_batches))
+    activations = cubes * training.cube_size**3 * values_per_voxel(shape) * _BYTES_PER_VALUE_TRAINED
     return int(PROCESS_BYTES + shape.parameters * _BYTES_PER_PARAMETER + activations)
 
 
-def prediction_memory_bytes(predict: Predict, *, arch: str, cube_size: int, tomograms: Sequence[TomogramFacts]) -> int:
+def prediction_memory_bytes(
+    predict: Predict, *, shape: NetworkShape, cube_size: int, tomograms: Sequence[TomogramFacts]
+) -> int:
     """The most that one rank takes in predict: a slab of `cube_size` planes, a batch of tiles, the network."""
-    shape = ARCHITECTURES[arch]
     slab = 4 * cube_size * max(t.shape[1] * t.shape[2] for t in tomograms)
     tiles = predict.tile_batch * cube_size**3 * shape.channels[0] * _BYTES_PER_VALUE_PREDICTED
     return int(PROCESS_BYTES + 4 * shape.parameters + slab + tiles)
@@ -132,12 +133,15 @@ def prediction_memory_bytes(predict: Predict, *, arch: str, cube_size: int, tomo
 def cache_bytes(job: Job, samples: int) -> int:
     """Two halves and a mask of one byte for each cube with its margin; new generations stand beside two older ones."""
     extract = job.extract or Extract()
-    cube_size, margin = job.cubes
     voxel = 2 * (2 if extract.dtype == "float16" else 4) + 1
-    generations = 1
-    if job.refine and extract.cache_refresh_epochs:
-        generations = min(3, math.ceil(job.refine.epochs / extract.cache_refresh_epochs))
-    return generations * samples * (cube_size + 2 * margin) ** 3 * voxel
+    needed = 0
+    for training in job.trainings.values() or [None]:
+        cube_size, margin = job.cubes_of(training)
+        generations = 1
+        if training and extract.cache_refresh_epochs:
+            generations = min(3, math.ceil(training.epochs / extract.cache_refresh_epochs))
+        needed += generations * samples * (cube_size + 2 * margin) ** 3 * voxel
+    return needed
 
 
 def _with_tomograms(plan: Plan, job: Job, tomograms: Sequence[TomogramFacts]) -> Plan:
@@ -145,19 +149,19 @@ def _with_tomograms(plan: Plan, job: Job, tomograms: Sequence[TomogramFacts]) ->
     mistakes = too_thin(job, tomograms)
     if plan.batch_size is not None and samples < plan.batch_size:
         mistakes.append(
-            f"refine.batch_size {plan.batch_size} is more than the {samples} cubes there are: make it smaller"
+            f"{_training_stage(plan)}.batch_size {plan.batch_size} is more than the {samples} cubes there are: make it smaller"
         )
     if mistakes:
         raise UserError("\n".join(mistakes))
-    if job.extract or job.refine:
+    if job.extract or job.trainings:
         plan = replace(plan, cache_bytes=cache_bytes(job, samples))
-    if job.refine:
+    if training := job.refine or job.denoise:
         assert plan.batch_size is not None
-        steps = max(1, samples // plan.batch_size)
-        plan = replace(plan, steps_per_epoch=steps, steps=job.refine.epochs * steps)
+        steps = max(1, round(samples * (1 - training.validation_share)) // plan.batch_size)
+        plan = replace(plan, steps_per_epoch=steps, steps=training.epochs * steps)
         if job.predict:  # of another network's file the plan cannot know the size
             needed = prediction_memory_bytes(
-                job.predict, arch=job.refine.arch, cube_size=job.refine.cube_size, tomograms=tomograms
+                job.predict, shape=training.shape, cube_size=training.cube_size, tomograms=tomograms
             )
             plan = replace(plan, prediction_memory_bytes=needed)
     return replace(
@@ -171,21 +175,30 @@ def _with_tomograms(plan: Plan, job: Job, tomograms: Sequence[TomogramFacts]) ->
 
 def too_thin(job: Job, tomograms: Sequence[TomogramFacts]) -> list[str]:
     """The mistake of a cube_size that some of the tomograms have no room for; an empty list if all have."""
-    cube_size = job.cubes[0]
-    thin = [t for t in tomograms if t.samples and min(t.shape) < cube_size]
-    if not thin or not (job.extract or job.refine):
-        return []
-    others = f" (and for {len(thin) - 1} more)" if len(thin) > 1 else ""
-    return [
-        f"{'refine' if job.refine else 'extract'}.cube_size {cube_size} is too large for {thin[0].name}{others}, which "
-        f"has {'×'.join(map(str, thin[0].shape))} voxels (z, y, x): take a smaller cube"
-    ]
+    asked = {name: training.cube_size for name, training in job.trainings.items()}
+    if job.extract and not asked:
+        asked["extract"] = job.cubes_of(None)[0]
+    mistakes = []
+    for name, cube_size in asked.items():
+        thin = [t for t in tomograms if t.samples and min(t.shape) < cube_size]
+        if thin:
+            others = f" (and for {len(thin) - 1} more)" if len(thin) > 1 else ""
+            mistakes.append(
+                f"{name}.cube_size {cube_size} is too large for {thin[0].name}{others}, which "
+                f"has {'×'.join(map(str, thin[0].shape))} voxels (z, y, x): take a smaller cube"
+            )
+    return mistakes
 
 
 def _warnings(plan: Plan) -> list[str]:
     if plan.batch_size is not None and plan.batch_size < plan.ranks:
-        return [f"refine.batch_size {plan.batch_size} is less than {plan.ranks} ranks: some will have nothing to do"]
+        stage = _training_stage(plan)
+        return [f"{stage}.batch_size {plan.batch_size} is less than {plan.ranks} ranks: some will have nothing to do"]
     return []
+
+
+def _training_stage(plan: Plan) -> str:
+    return "refine" if "refine" in plan.stages else "denoise"
 
 
 def plan_table(plan: Plan) -> str:

@@ -21,6 +21,7 @@ _NEEDS = {
     float: "a number",
     str: "a text",
     tuple[float, ...]: "a number or a list of numbers",
+    tuple[int, ...]: "a whole number or a list of whole numbers",
     tuple[int, int, int]: "three whole numbers, as in 96,192,192",
 }
 _LIMITS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}

@@ -22,6 +22,10 @@ class BatchNorm(nn.BatchNorm3d):
     Without a process group, or in evaluation mode, it is torch's own BatchNorm3d.
     """
 
+    def train(self, mode: bool = True) -> BatchNorm:
+        """Where the weights are frozen, the statistics are too."""
+        return super().train(mode and self.weight.requires_grad)
+
     def forward(self, x: Tensor) -> Tensor:
         if not (self.training and dist.is_initialized() and dist.get_world_size() > 1):
             return super().forward(x)

@@ -1,36 +1,46 @@
-"""3-D U-Net (Çiçek et al., MICCAI 2016) in the form of IsoNet2's networks: the input is added to the output."""
+"""3-D U-Net (Çiçek et al., MICCAI 2016) in the form of IsoNet2's networks, from exchangeable building blocks."""
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from isonet2.job.architectures import UNetShape
-from isonet2.models.normalisation import BatchNorm
+from isonet2.job.shapes import UNetShape
+from isonet2.models.blocks import ACTIVATIONS, BLOCKS, AttentionGate, Unit, convolution
+from isonet2.models.network import Network
 
-_SLOPE = 0.01
 
-
-class UNet(nn.Module):
-    """(B, 1, s, s, s) → (B, 1, s, s, s); s is a multiple of `shape.divisor`."""
+class UNet(Network):
+    """With `shape`'s blocks at each level; the grid is halved by strided, and doubled by transposed convolutions."""
 
     def __init__(self, shape: UNetShape) -> None:
         super().__init__()
-        c = shape.channels
-        levels = range(len(c) - 1)
+        c, levels = shape.channels, range(len(shape.channels) - 1)
+        parts = shape.normalisation, shape.activation
+
+        def stack(inputs: int, outputs: int, count: int) -> nn.Module:
+            return BLOCKS[shape.block](inputs, outputs, count, *parts)
+
+        def up(inputs: int, outputs: int) -> nn.Module:
+            return nn.Sequential(nn.ConvTranspose3d(inputs, outputs, 2, stride=2), ACTIVATIONS[shape.activation](False))
+
         self.first = nn.Conv3d(1, c[0], 3, padding=1)
-        self.down_stacks = nn.ModuleList(_stack(c[n], c[n], shape.convolutions) for n in levels)
-        self.down = nn.ModuleList(_unit(nn.Conv3d(c[n], c[n + 1], 2, stride=2, bias=False)) for n in levels)
-        self.bottleneck = _stack(c[-1], c[-1], 2)
-        self.up = nn.ModuleList(
-            nn.Sequential(nn.ConvTranspose3d(c[n + 1], c[n], 2, stride=2), nn.LeakyReLU(_SLOPE)) for n in levels
+        self.down_stacks = nn.ModuleList(stack(c[n], c[n], shape.convolutions) for n in levels)
+        self.down = nn.ModuleList(
+            Unit(convolution(c[n], c[n + 1], 2, shape.normalisation, stride=2), *parts) for n in levels
         )
-        self.up_stacks = nn.ModuleList(_stack(2 * c[n], c[n], shape.convolutions) for n in levels)
+        self.bottleneck = stack(c[-1], c[-1], 2)
+        self.up = nn.ModuleList(up(c[n + 1], c[n]) for n in levels)
+        self.up_stacks = nn.ModuleList(stack(2 * c[n], c[n], shape.convolutions) for n in levels)
+        self.gates = nn.ModuleList(AttentionGate(c[n]) for n in levels if shape.attention)
         self.last = nn.Conv3d(c[0], 1, 3, padding=1)
 
-    def forward(self, volume: Tensor) -> Tensor:
+    def encoder(self) -> Sequence[nn.Module]:
+        return self.first, self.down_stacks, self.down, self.bottleneck
+
+    def features(self, volume: Tensor) -> Tensor:
         x = self.first(volume)
         skips = []
         for stack, down in zip(self.down_stacks, self.down, strict=True):
@@ -38,17 +48,8 @@ class UNet(nn.Module):
             skips.append(x)
             x = down(x)
         x = self.bottleneck(x)
-        for stack, up in zip(reversed(self.up_stacks), reversed(self.up), strict=True):
-            x = stack(torch.cat([skips.pop(), up(x)], dim=1))
-        result: Tensor = volume + self.last(x)
-        return result
-
-
-def _stack(inputs: int, outputs: int, count: int) -> nn.Sequential:
-    widths = [inputs, *[outputs] * count]
-    convolutions = (nn.Conv3d(a, b, 3, padding=1, bias=False) for a, b in itertools.pairwise(widths))
-    return nn.Sequential(*(_unit(convolution) for convolution in convolutions))
-
-
-def _unit(convolution: nn.Conv3d) -> nn.Sequential:
-    return nn.Sequential(convolution, BatchNorm(convolution.out_channels), nn.LeakyReLU(_SLOPE, inplace=True))
+        for n in reversed(range(len(skips))):
+            x = self.up[n](x)
+            skip = self.gates[n](skips[n], x) if len(self.gates) else skips[n]
+            x = self.up_stacks[n](torch.cat([skip, x], dim=1))
+        return x

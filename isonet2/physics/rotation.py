@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from isonet2.physics.acquisition import Tilts
+
 Matrix = npt.NDArray[np.float64]
 
 
@@ -28,6 +30,17 @@ CUBE_ROTATIONS: list[Matrix] = _cube_rotations()
 
 WEDGE_MOVING_ROTATIONS: list[Matrix] = [m for m in CUBE_ROTATIONS if np.count_nonzero(np.diag(m)) < 3]
 """The 20 of them that move the missing wedge: all but the identity and the half turns about z, y and x."""
+
+
+def wedge_keeping_rotations(tilts_deg: Tilts) -> list[Matrix]:
+    """The proper rotations of the cube that leave the measured region of these tilts as it is, the identity first.
+
+    A half turn about y always does; those about z and x, which turn the tilt's sign, where tilts are symmetric.
+    """
+    turned = sorted((-high, -low) for low, high in tilts_deg)
+    keeping = np.allclose(turned, sorted(tilts_deg))
+    wanted = ((1, 1, 1), (-1, 1, -1), (1, -1, -1), (-1, -1, 1))[: 4 if keeping else 2]
+    return [np.diag(np.array(diagonal, dtype=float)) for diagonal in wanted]
 
 
 def random_rotation(rng: np.random.Generator) -> Matrix:

@@ -1,14 +1,17 @@
-"""What a job left in its folder: one record for each stage, where and with what it ran, and the metrics of training."""
+"""What a job left in its folder: a record for each stage, where and with what it ran, and the courses of training."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from isonet2.job.models import STAGES, Job, Refine
+
+_PARTS = ("top", "bottom")
 
 
 @dataclass(frozen=True)
@@ -28,13 +31,18 @@ class StageRecord:
 
 
 @dataclass(frozen=True)
-class RunRecords:
-    """All of it; empty where the job has not come so far."""
+class Course:
+    """The training of one network: its stage, the part of the specimen that it saw ("top", "bottom", or "" for all),
+    its folder and the lines of its metrics."""
 
-    stages: list[StageRecord]
-    provenance: dict[str, Any]
-    resolved: str
+    stage: str
+    part: str
+    folder: Path
     metrics: list[dict[str, Any]]
+
+    @property
+    def name(self) -> str:
+        return f"{self.stage}, {self.part} half" if self.part else self.stage
 
     @property
     def epochs(self) -> list[dict[str, Any]]:
@@ -44,6 +52,25 @@ class RunRecords:
     def previews(self) -> list[dict[str, Any]]:
         return [line for line in self.metrics if line.get("kind") == "preview"]
 
+    @property
+    def held_out_losses(self) -> list[float]:
+        """Of each epoch, on cubes that were never trained on; empty if none were held out."""
+        return [line["val_loss"] for line in self.epochs if "val_loss" in line]
+
+
+@dataclass(frozen=True)
+class RunRecords:
+    """All of it; empty where the job has not come so far."""
+
+    stages: list[StageRecord]
+    provenance: dict[str, Any]
+    resolved: str
+    courses: list[Course]
+
+    def facts(self, stage: str) -> dict[str, Any]:
+        """What a stage has found; nothing if it has not finished."""
+        return next((record.facts for record in self.stages if record.stage == stage), {})
+
 
 def read_records(job: Job) -> RunRecords:
     """Everything in the job's folder but the tomograms. What is missing is empty; the report itself is left out."""
@@ -51,22 +78,35 @@ def read_records(job: Job) -> RunRecords:
     resolved = job.folder / "resolved.yaml"
     names = [name for name in STAGES if name != "report"]
     records = [_stage(job, name, str(provenance.get("started", ""))) for name in names]
+    courses = [Course(stage, part, path.parent, _json_lines(path)) for stage, part, path in _metrics(job)]
     return RunRecords(
         stages=[record for record in records if record is not None],
         provenance=provenance,
         resolved=resolved.read_text(encoding="utf-8") if resolved.is_file() else "",
-        metrics=_json_lines(metrics_folder(job) / "metrics.jsonl"),
+        courses=[course for course in courses if course.epochs],
     )
 
 
-def metrics_folder(job: Job) -> Path:
-    """Where training writes: the job's own folder for it, or the default if the job only reports."""
-    return job.path((job.refine or Refine()).output_dir)
+def record_files(job: Job) -> list[Path]:
+    """The files that `read_records` reads and that say what was found, whether they are there or not."""
+    stages = [stage_path(job, stage) for stage in STAGES if stage != "report"]
+    return stages + [path for _, _, path in _metrics(job)]
 
 
 def stage_path(job: Job, stage: str) -> Path:
     """The record of a finished stage."""
     return job.folder / "stages" / f"{stage}.json"
+
+
+def _metrics(job: Job) -> Iterator[tuple[str, str, Path]]:
+    """Stage, part and metrics file of every network that the job trains; of a job that only reports, where a
+    refinement leaves them by default."""
+    for stage, section in (job.trainings or {"refine": Refine()}).items():
+        folder = job.path(section.output_dir)
+        facts = _json(stage_path(job, stage)).get("facts") or {}
+        split = section.split_halves if job.trainings else facts.get("split_halves", False)
+        for part in _PARTS if split else ("",):
+            yield stage, part, folder / part / "metrics.jsonl"
 
 
 def _stage(job: Job, name: str, started: str) -> StageRecord | None:

@@ -7,7 +7,7 @@ does at its edges: nothing is cut off, and a tilted view sees specimen from edge
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,20 +41,25 @@ class Placed:
 
 
 def make_phantom(settings: Simulate, rng: Generator) -> tuple[Tensor, list[Placed]]:
-    """A density float32 (z, y, x), protein about 1, ice and vacuum 0, and what is in it.
+    """The specimen that the settings ask for; see `fill`."""
+    contents = _contents(settings, SLAB * settings.size[0] * settings.pixel_size, rng)
+    return fill(settings.size, settings.pixel_size, contents, rng)
 
-    What finds no free place is left out. Memory: about four times the volume.
+
+def fill(
+    shape: tuple[int, int, int], pixel_size_angstrom: float, contents: Sequence[tuple[str, Cloud]], rng: Generator
+) -> tuple[Tensor, list[Placed]]:
+    """A density float32 (z, y, x), protein about 1, ice and vacuum 0, and what of `contents`, by name, is in it.
+
+    Each finds a random free place in a random orientation, one after the other, or is left out. Memory: about four
+    times the volume.
     """
-    specimen = _Specimen(settings.size, settings.pixel_size)
-    placed = [
-        found
-        for kind, cloud in _contents(settings, specimen.slab, rng)
-        if (found := specimen.place(kind, cloud, rng)) is not None
-    ]
+    specimen = _Specimen(shape, pixel_size_angstrom)
+    placed = [found for kind, cloud in contents if (found := specimen.place(kind, cloud, rng)) is not None]
     # An atom is blurred to what the pixels can show: with less, the density would depend on the grid's position.
-    sigma = math.hypot(0.7 * settings.pixel_size, 2.0)
+    sigma = math.hypot(0.7 * pixel_size_angstrom, 2.0)
     density = filtered_radially(
-        torch.from_numpy(specimen.density), settings.pixel_size, lambda k: torch.exp(-2 * (math.pi * sigma * k) ** 2)
+        torch.from_numpy(specimen.density), pixel_size_angstrom, lambda k: torch.exp(-2 * (math.pi * sigma * k) ** 2)
     )
     return density, placed
 

@@ -15,7 +15,8 @@ from isonet2.io.pairing import TOMOGRAMS, pair_by_name
 from isonet2.io.star import half_of, name_without_half, read_star
 from isonet2.job.architectures import ARCHITECTURES
 from isonet2.job.load import load_job
-from isonet2.job.models import STAGES, Job, PrepareStar, Section
+from isonet2.job.models import STAGES, Job, Section
+from isonet2.job.preparing import TILT_MAX, TILT_MIN
 from isonet2.job.settings import Setting, sections, settings_of, written
 from isonet2.parallel.machine import gpu_count
 
@@ -95,8 +96,7 @@ def _chosen(found: _Found) -> dict[str, dict[str, object]]:
     """The sections that are to run, and what in them is not by default: sizes for this machine."""
     chosen: dict[str, dict[str, object]] = {"make_mask": {}}
     if found.prepare_star is not None:
-        default = PrepareStar.model_fields
-        tilts = {name: default[name].default for name in ("tilt_min", "tilt_max")}  # to be looked at: no file has them
+        tilts = {"tilt_min": TILT_MIN, "tilt_max": TILT_MAX}  # to be looked at: no file has them
         chosen["prepare_star"] = {**found.prepare_star, **tilts}
     if gpu_count() > 1:
         chosen["resources"] = {"ranks_per_node": gpu_count()}

@@ -13,18 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from isonet2 import log
+from isonet2.data.choice import maps_of_method
 from isonet2.data.sources import Source, sources_of
 from isonet2.errors import UserError
-from isonet2.inference.networks import NetworkInfo, load_network, network_name
+from isonet2.inference.networks import NetworkInfo, load_network
 from isonet2.inference.predictor import Predictor
 from isonet2.inference.tomogram import Prediction, plan_prediction, predict_row, put_together
 from isonet2.io.atomic import existing_file, write_text
 from isonet2.io.fingerprint import fingerprint
 from isonet2.io.star import read_star, select_rows, update_rows
-from isonet2.job.models import Job, Predict, Refine
+from isonet2.job.models import Job, Predict
 from isonet2.models.compute import Compute, choose_compute
+from isonet2.models.network import Network
 from isonet2.parallel.collectives import on_first_rank, on_shared_items
 from isonet2.parallel.world import World
+from isonet2.report.records import stage_path
 
 _ROWS_EACH = 4  # rows of tiles for each rank in one wave: even shares, without the rows of all tomograms on disk
 
@@ -38,13 +41,16 @@ class _Task:
 
 
 def inputs(job: Job) -> dict[str, Any]:
-    """What the predictions depend on: the network and the maps."""
-    return {"network": fingerprint(_model(job))} | {
+    """What the predictions depend on: the networks and the maps."""
+    models = _models(job)
+    _, info = load_network(models[0])
+    return {"networks": [fingerprint(model) for model in models]} | {
         source.name: {
             "maps": [fingerprint(path) for path in source.maps],
-            "tilts": [source.tilt_min_deg, source.tilt_max_deg],
+            "tilts": source.tilts_deg,
+            "optics": list(vars(source.optics).values()),
         }
-        for _, source in _chosen(job)
+        for _, source in _chosen(job, info)
     }
 
 
@@ -56,7 +62,8 @@ def run(job: Job, world: World, *, restart: bool = False) -> dict[str, Any]:
     x float32 for each map, and one batch of tiles in the network. Disk for the while: 1.5 × the outputs.
     """
     section = job.predict or Predict()
-    network, info = on_first_rank(world, lambda: load_network(_model(job)))
+    loaded = on_first_rank(world, lambda: _loaded(job))
+    info = loaded[0][1]
     compute = choose_compute(world.device, mixed_precision=section.mixed_precision)
     tasks = on_first_rank(world, lambda: _tasks(job, section, info, compute))
     finished = _Finished(job.path(section.output_dir) / "finished.json")
@@ -64,16 +71,22 @@ def run(job: Job, world: World, *, restart: bool = False) -> dict[str, Any]:
         on_first_rank(world, finished.clear)
     left = on_first_rank(world, lambda: finished.left_of(tasks))
     on_first_rank(world, lambda: _check_room(job.path(section.output_dir), left))
-    predictor = Predictor(compute.place(network), compute, info.cube_size, section.tile_batch, section.apply_mw_x1)
+    applies_wedge = section.apply_mw_x1 and info.apply_mw_x1
+    predictors = [
+        Predictor(compute.place(network), compute, info.cube_size, section.tile_batch, applies_wedge)
+        for network, _ in loaded
+    ]
+    column = "denoised" if info.method == "n2n" else "corrected"
     for wave in _waves(left, world.size):
-        _predict_wave(wave, predictor, world)
-        written = {task.index: {"corrected": _in_job(job, task.prediction.outputs[0])} for task in wave}
+        _predict_wave(wave, predictors, world)
+        written = {task.index: {column: _in_job(job, task.prediction.outputs[0])} for task in wave}
         on_first_rank(world, partial(update_rows, job.path(job.star_file), written))
         on_first_rank(world, partial(finished.add, wave))
     outputs = [output for task in tasks for output in task.prediction.outputs]
     return {
         "outputs": [_in_job(job, output) for output in outputs],
-        "network": _in_job(job, _model(job)),
+        "networks": [_in_job(job, model) for model in _models(job)],
+        "method": info.method,
         "epoch": info.epoch,
         "corrected": {task.prediction.source.name: _in_job(job, task.prediction.outputs[0]) for task in tasks},
         "precision": compute.name,
@@ -110,29 +123,50 @@ class _Finished:
         return keys
 
 
-def _model(job: Job) -> Path:
-    """The network that is named, or the last one that refine of this job exports."""
-    section, refine = job.predict or Predict(), job.refine or Refine()
-    info = NetworkInfo(refine.method, refine.arch, refine.cube_size, refine.epochs)
-    exported = job.path(refine.output_dir) / network_name(info, numbered=False)
-    return existing_file(job.path(section.model) if section.model else exported, what="network")
+def _models(job: Job) -> list[Path]:
+    """The networks that are named, or the last ones that the last training of this job exported."""
+    section = job.predict or Predict()
+    named = [job.path(name) for name in (section.model, section.model2) if name is not None]
+    return [existing_file(path, what="network") for path in named or _trained(job)]
 
 
-def _chosen(job: Job) -> list[tuple[int, Source]]:
+def _trained(job: Job) -> list[Path]:
+    stage = list(job.trainings)[-1]
+    record = existing_file(stage_path(job, stage), what=f"record of {stage}")
+    return [job.path(name) for name in json.loads(record.read_text(encoding="utf-8"))["facts"]["networks"]]
+
+
+def _loaded(job: Job) -> list[tuple[Network, NetworkInfo]]:
+    """The networks; UserError if two of them do not belong together."""
+    models = _models(job)
+    loaded = [load_network(model) for model in models]
+    kinds = {(info.method, info.cube_size, info.CTF_mode, info.apply_mw_x1) for _, info in loaded}
+    if len(kinds) > 1:
+        raise UserError(f"predict.model2: {models[1]} was trained in another way than {models[0]}")
+    return loaded
+
+
+def _chosen(job: Job, info: NetworkInfo) -> list[tuple[int, Source]]:
     """The tomograms to predict, with their index in the STAR file."""
     section = job.predict or Predict()
     rows = select_rows(read_star(job.path(job.star_file)), section.tomo_idx)
-    return list(zip((r.index for r in rows), sources_of(rows, job.path, column=section.input_column), strict=True))
+    choice = maps_of_method(info.method, corrects_ctf=info.CTF_mode is not None, column=section.input_column)
+    return list(zip((row.index for row in rows), sources_of(rows, job.path, choice), strict=True))
 
 
 def _tasks(job: Job, section: Predict, info: NetworkInfo, compute: Compute) -> list[_Task]:
     """What is asked for; UserError if a file is missing."""
-    folder = job.path(section.output_dir)
-    network = f"{fingerprint(_model(job))} {compute.name}"
-    return [
-        _Task(index, plan_prediction(source, section, cube_size=info.cube_size, network=network, folder=folder))
-        for index, source in _chosen(job)
-    ]
+    networks = [f"{fingerprint(model)} {compute.name}" for model in _models(job)]
+    flips = info.CTF_mode is not None and info.do_phaseflip_input and section.do_phaseflip_input
+    plan = partial(
+        plan_prediction,
+        section=section,
+        cube_size=info.cube_size,
+        networks=networks,
+        phase_flip=flips and not (section.phaseflipped or info.phaseflipped),
+        folder=job.path(section.output_dir),
+    )
+    return [_Task(index, plan(source)) for index, source in _chosen(job, info)]
 
 
 def _check_room(folder: Path, tasks: Sequence[_Task]) -> None:
@@ -156,14 +190,14 @@ def _waves(tasks: Sequence[_Task], ranks: int) -> Iterator[list[_Task]]:
         yield wave
 
 
-def _predict_wave(wave: list[_Task], predictor: Predictor, world: World) -> None:
+def _predict_wave(wave: list[_Task], predictors: Sequence[Predictor], world: World) -> None:
     """The rows of some tomograms, shared out, then the tomograms themselves, shared out too."""
     items = [(task.prediction, row) for task in wave for row in range(len(task.prediction.tiling.z))]
     costs = [float(len(p.tiling.y) * len(p.tiling.x)) for p, _ in items]
 
     def row(item: tuple[Prediction, int]) -> None:
         prediction, number = item
-        predict_row(prediction, number, predictor)
+        predict_row(prediction, number, predictors)
         log.info(f"{prediction.source.name}: row {number + 1} of {len(prediction.tiling.z)}")
 
     on_shared_items(world, items, costs, row)

@@ -14,14 +14,18 @@ from isonet2.errors import UserError
 from isonet2.io.coordinates import points_inside, read_coordinates
 from isonet2.io.fingerprint import fingerprint
 from isonet2.io.mrc import MrcHeader, open_volume, read_header, writing_mrc
-from isonet2.io.pairing import COORDINATES, TOMOGRAMS, list_files, one_for_each, pair_by_name
+from isonet2.io.pairing import COORDINATES, TILTS, TOMOGRAMS, list_files, one_for_each, pair_by_name
 from isonet2.io.star import TomogramRow, read_star, write_star
+from isonet2.io.tilts import read_tilts
 from isonet2.job.models import Job, PrepareStar
+from isonet2.job.preparing import TILT_MAX, TILT_MIN, TILT_STEP
 from isonet2.log import info, warn
 from isonet2.parallel.collectives import on_first_rank
 from isonet2.parallel.world import World
+from isonet2.physics.tilts import median_step
 
 _SUBTOMOS = 3000  # cubes over all tomograms when the user does not say
+_SAME_TILT_DEG = 0.5  # the alignment of a series may turn all of it by so much
 
 
 @dataclass(frozen=True)
@@ -35,10 +39,10 @@ class _Found:
 
 def inputs(job: Job) -> dict[str, Any]:
     """What the list depends on: the files in the folders that it is made from."""
-    suffixes = dict.fromkeys(("full", "even", "odd", "mask_folder"), TOMOGRAMS) | {"coordinate_folder": COORDINATES}
+    of_tomograms = dict.fromkeys(("full", "even", "odd", "mask_folder"), TOMOGRAMS)
     return {
-        role: {path.name: fingerprint(path) for path in list_files(job.path(folder), wanted)}
-        for role, wanted in suffixes.items()
+        role: {path.name: fingerprint(path) for path in list_files(job.path(folder), suffixes)}
+        for role, suffixes in (*of_tomograms.items(), ("coordinate_folder", COORDINATES), ("tilt_folder", TILTS))
         if (folder := getattr(_section(job), role)) is not None
     }
 
@@ -100,6 +104,7 @@ def _check_shape(path: Path, shape: tuple[int, int, int], like: Path) -> None:
 def _rows(job: Job, section: PrepareStar, found: Sequence[_Found]) -> list[TomogramRow]:
     sizes = _pixel_sizes(section, found)
     defocus = _one_for_each("defocus", section.defocus, len(found))
+    tilts = _tilts(job, section, found)
     masks = _masks(job, section, found)
     points = _coordinates(job, section, found)
     counts = _counts(job, section, found, points)
@@ -114,9 +119,7 @@ def _rows(job: Job, section: PrepareStar, found: Sequence[_Found]) -> list[Tomog
             voltage_kv=section.voltage,
             cs_mm=section.cs,
             amplitude_contrast=section.ac,
-            tilt_min_deg=section.tilt_min,
-            tilt_max_deg=section.tilt_max,
-            tilt_step_deg=section.tilt_step,
+            **tilts[n],
             mask=masks[n],
             coordinates=points[n],
             number_subtomos=counts[n],
@@ -148,6 +151,39 @@ def _one_for_each(option: str, values: Sequence[float], count: int) -> list[floa
     if len(values) not in (1, count):
         raise UserError(f"prepare_star.{option}: {len(values)} values for {count} tomograms; give one, or one for each")
     return list(values) * (count if len(values) == 1 else 1)
+
+
+def _tilts(job: Job, section: PrepareStar, found: Sequence[_Found]) -> list[dict[str, Any]]:
+    """The fields of each row that say how it was tilted: from its list of tilts, or as the user said."""
+    lows = _one_for_each("tilt_min", section.tilt_min or (TILT_MIN,), len(found))
+    highs = _one_for_each("tilt_max", section.tilt_max or (TILT_MAX,), len(found))
+    if section.tilt_folder is None:
+        step = section.tilt_step or TILT_STEP
+        return [
+            {"tilt_min_deg": low, "tilt_max_deg": high, "tilt_step_deg": step}
+            for low, high in zip(lows, highs, strict=True)
+        ]
+    paths = one_for_each([tomogram.name for tomogram in found], job.path(section.tilt_folder), TILTS, word="tilts")
+    listed = [read_tilts(path) for path in paths]
+    for path, tilts, low, high in zip(paths, listed, lows, highs, strict=True):
+        if section.tilt_min:
+            _check_tilt("tilt_min", low, min(tilts), path)
+        if section.tilt_max:
+            _check_tilt("tilt_max", high, max(tilts), path)
+    return [
+        {
+            "tilt_file": str(Path(section.tilt_folder) / path.name),
+            "tilt_min_deg": min(tilts),
+            "tilt_max_deg": max(tilts),
+            "tilt_step_deg": float(f"{median_step(tilts):.6g}"),  # a difference of decimal fractions
+        }
+        for path, tilts in zip(paths, listed, strict=True)
+    ]
+
+
+def _check_tilt(option: str, given: float, listed: float, path: Path) -> None:
+    if abs(given - listed) > _SAME_TILT_DEG:
+        raise UserError(f"prepare_star.{option}: {given:g}, but {path} says {listed:g}; correct one, or leave it out")
 
 
 def _masks(job: Job, section: PrepareStar, found: Sequence[_Found]) -> list[str | None]:

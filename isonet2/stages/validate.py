@@ -10,7 +10,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from isonet2.data.sources import check_halves, sources_of
+from isonet2.data.choice import maps_for, method_of
+from isonet2.data.sources import Choice, any_maps, map_in, sources_of
 from isonet2.errors import UserError
 from isonet2.io.atomic import existing_file
 from isonet2.io.mrc import read_header
@@ -56,26 +57,35 @@ def _tomograms(job: Job, mistakes: list[str]) -> list[TomogramFacts] | None:
     with _collecting(mistakes):
         if job.prepare_star:
             rows = _rows_to_come(job, job.prepare_star)
-        elif job.make_mask or job.extract or job.refine or job.predict:
+        elif job.deconv or job.make_mask or job.extract or job.trainings or job.predict:
             rows = read_star(job.path(job.star_file))
         elif job.report:
             existing_file(job.path(job.star_file), what="star_file")
     if not rows:
         return None
-    cut = {row.index for row in _chosen(job, rows, mistakes)}
-    facts = []
+    chosen = _chosen(job, rows, mistakes)
+    choices: list[Choice] = []
+    for training in job.trainings.values():
+        with _collecting(mistakes):
+            choices.append(maps_for(method_of(training, chosen), training))
+    cut, facts = {row.index for row in chosen}, []
     for row in rows:
         with _collecting(mistakes):
-            facts.append(_facts(job, row, cut=row.index in cut))
+            facts.append(_facts(job, row, choices if row.index in cut else [], cut=row.index in cut))
     return facts
 
 
 def _chosen(job: Job, rows: list[TomogramRow], mistakes: list[str]) -> list[TomogramRow]:
     """The rows that cubes are cut from, once every choice of tomograms was looked at."""
-    preview = str(job.refine.prev_tomo_idx) if job.refine and job.refine.with_preview else None
-    choices = (job.make_mask or MakeMask(), job.predict or Predict(), job.extract or Extract())
+    previews = [str(training.prev_tomo_idx) for training in job.trainings.values() if training.with_preview]
+    choices = (
+        job.deconv or MakeMask(),
+        job.make_mask or MakeMask(),
+        job.predict or Predict(),
+        job.extract or Extract(),
+    )
     chosen = rows
-    for choice in (preview, *(section.tomo_idx for section in choices)):  # that of extract comes last, and stays
+    for choice in (*previews, *(section.tomo_idx for section in choices)):  # that of extract comes last, and stays
         with _collecting(mistakes):
             chosen = select_rows(rows, choice)
     return chosen
@@ -106,12 +116,12 @@ def _rows_to_come(job: Job, section: PrepareStar) -> list[TomogramRow]:
     return [
         TomogramRow(
             index=index + 1,
-            tomogram=str(files["full"]) if "full" in files else None,
+            tomogram=str(files["full"]) if "full" in files else str(files["even"]) if section.create_average else None,
             half1=str(files["even"]) if "even" in files else None,
             half2=str(files["odd"]) if "odd" in files else None,
             pixel_size_angstrom=0.0,
-            tilt_min_deg=section.tilt_min,
-            tilt_max_deg=section.tilt_max,
+            tilt_min_deg=-60.0,
+            tilt_max_deg=60.0,
             mask=str(masks[index]) if masks[index] else None,
             coordinates=str(points[index]) if points[index] else None,
             number_subtomos=counts[index],
@@ -120,18 +130,20 @@ def _rows_to_come(job: Job, section: PrepareStar) -> list[TomogramRow]:
     ]
 
 
-def _facts(job: Job, row: TomogramRow, *, cut: bool) -> TomogramFacts:
+def _facts(job: Job, row: TomogramRow, choices: Sequence[Choice], *, cut: bool) -> TomogramFacts:
     """Shape and samples, from the headers. UserError for files that are missing, cannot be read or do not fit."""
+    if job.deconv:
+        row = replace(row, deconvolved=row.tomogram or row.half1)  # it will have the same shape
     if job.make_mask:
         read_header(job.path(_masked_file(row, job.make_mask)))
         row = replace(row, mask=None)  # it will be made anew
-    if job.extract or job.refine or job.predict or (job.prepare_star and row.half1):
-        source = sources_of([row], job.path, column=job.predict.input_column if job.predict else None)[0]
-        if job.refine and cut:
-            check_halves(sources_of([row], job.path))
-        return TomogramFacts(row.name, source.shape, source.number if cut else 0)
-    shape = read_header(job.path(_masked_file(row, MakeMask()))).shape
-    return TomogramFacts(row.name, shape, row.number_subtomos)
+    if job.predict and not job.trainings:
+        column = job.predict.input_column
+        choices = [map_in(column) if column else any_maps]
+    if not choices:
+        choices = [any_maps]
+    source = [sources_of([row], job.path, choice)[0] for choice in choices][0]
+    return TomogramFacts(row.name, source.shape, source.number if cut else 0)
 
 
 def _masked_file(row: TomogramRow, section: MakeMask) -> str:
@@ -151,13 +163,21 @@ def _made_before(job: Job, folder: str) -> bool:
 
 
 def _check_other_files(job: Job, mistakes: list[str]) -> None:
-    model = job.path(job.predict.model) if job.predict and job.predict.model else None
-    if model and not (job.refine and model.resolve().is_relative_to(job.path(job.refine.output_dir).resolve())):
-        with _collecting(mistakes):
-            existing_file(model, what="predict.model")
+    for stage, name, model in _models(job):
+        made = [job.path(training.output_dir).resolve() for training in job.trainings.values()]
+        if not any(job.path(model).resolve().is_relative_to(folder) for folder in made):
+            with _collecting(mistakes):
+                existing_file(job.path(model), what=f"{stage}.{name}")
     truth = job.report.truth_folder if job.report else None
     if truth and not _made_before(job, truth) and not job.path(truth).is_dir():
         mistakes.append(f"{job.path(truth)}: no such folder (report.truth_folder)")
+
+
+def _models(job: Job) -> list[tuple[str, str, str]]:
+    """Every network file that the job names: the section, the key, the file."""
+    named = [("predict", name, getattr(job.predict, name, None)) for name in ("model", "model2")]
+    named += [(stage, "pretrained_model", training.pretrained_model) for stage, training in job.trainings.items()]
+    return [(stage, name, model) for stage, name, model in named if model]
 
 
 def _check_room(job: Job, plan: Plan) -> None:

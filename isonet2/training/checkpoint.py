@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from isonet2 import __version__, log
 from isonet2.errors import UserError
 from isonet2.io.atomic import replacing
-from isonet2.job.models import Refine
+from isonet2.training.setup import Setup
 
 _FREE = {
     "output_dir", "epochs", "batch_size", "save_interval", "with_preview", "prev_tomo_idx", "checkpoint_minutes",
@@ -25,10 +26,12 @@ class Position:
 
     step: int = 0
     sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0, 0.0])
+    best: float = math.inf
+    """Lowest validation loss so far."""
 
 
 @dataclass(frozen=True)
-class Training:
+class Identity:
     """What a training is, apart from its length: the same on the first start and on every resume."""
 
     settings: dict[str, Any]
@@ -38,9 +41,12 @@ class Training:
     cubes: str
 
     @staticmethod
-    def of(refine: Refine, *, seed: int, batch_size: int, samples: int, cubes: str) -> Training:
+    def of(setup: Setup, *, seed: int, batch_size: int, samples: int, cubes: str) -> Identity:
         """The settings and the data that the weights depend on; `cubes` stands for the content of the cache."""
-        return Training(refine.model_dump(exclude=_FREE), seed, batch_size, samples, cubes)
+        settings = setup.section.model_dump(exclude=_FREE) | {"method": setup.method}
+        if setup.pretrained:
+            settings |= {"arch": setup.arch, "pretrained_model": setup.pretrained.fingerprint}
+        return Identity(settings, seed, batch_size, samples, cubes)
 
 
 class Checkpoints:
@@ -49,7 +55,7 @@ class Checkpoints:
     def __init__(self, folder: Path, *, keep: int) -> None:
         self._folder, self._keep = folder, keep
 
-    def save(self, learner_state: dict[str, Any], training: Training, position: Position, *, stays: bool) -> None:
+    def save(self, learner_state: dict[str, Any], training: Identity, position: Position, *, stays: bool) -> None:
         """Write a checkpoint and remove those that are neither among the latest nor to stay."""
         content = {
             "isonet2": __version__,
@@ -84,7 +90,7 @@ class Checkpoints:
         return sorted(self._folder.glob("step*.pt"))
 
 
-def check_same(found: dict[str, Any], training: Training, folder: Path) -> None:
+def check_same(found: dict[str, Any], training: Identity, folder: Path) -> None:
     """UserError if a checkpoint is of a training with other settings: its weights are not what was asked for."""
     then, now = found["training"], asdict(training)
     differ = [

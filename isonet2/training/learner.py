@@ -13,13 +13,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 from isonet2.data.dataset import Batch
-from isonet2.job.architectures import ARCHITECTURES
-from isonet2.job.models import Refine
 from isonet2.models.compute import choose_compute
-from isonet2.models.registry import build_network
 from isonet2.parallel.collectives import all_sum
 from isonet2.parallel.world import World
-from isonet2.training.objectives import OBJECTIVES, Losses, Weighing
+from isonet2.physics.fourier import filtered
+from isonet2.physics.wedge import rotated_wedges
+from isonet2.training.objectives import OBJECTIVES, Losses
+from isonet2.training.setup import Setup
 
 
 def learning_rate_at(step: int, *, steps: int, warmup_steps: int, highest: float, lowest: float) -> float:
@@ -34,18 +34,19 @@ def learning_rate_at(step: int, *, steps: int, warmup_steps: int, highest: float
 class Learner:
     """Network, averaged network, optimizer and loss scale. The same on every rank after every step."""
 
-    def __init__(self, refine: Refine, world: World, *, seed: int) -> None:
-        self.world = world
+    def __init__(self, setup: Setup, world: World, *, seed: int) -> None:
+        self.world, section = world, setup.section
         self.compute = choose_compute(
-            world.device, mixed_precision=refine.mixed_precision and _half_is_right(refine, world)
+            world.device, mixed_precision=section.mixed_precision and _half_is_right(setup, world)
         )
-        self.network = self.compute.place(build_network(refine.arch, seed=seed))
-        self.average = AveragedModel(self.network, multi_avg_fn=_following(refine.ema_decay), use_buffers=True)
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=refine.learning_rate)
+        self.network = self.compute.place(setup.network(seed=seed))
+        self.average = AveragedModel(self.network, multi_avg_fn=_following(section.ema_decay), use_buffers=True)
+        self._learning = [p for p in self.network.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self._learning, lr=section.learning_rate)
         self.scaler = torch.amp.GradScaler(self.compute.device.type, enabled=self.compute.needs_scaler)
-        self._objective = OBJECTIVES[refine.method]
-        self._cube_size = refine.cube_size
-        self._weighing = Weighing(refine.loss_func, refine.mw_weight)
+        self._objective = OBJECTIVES[setup.method]
+        self._cube_size = section.cube_size
+        self._recipe, self._fills_wedge = setup.recipe(), setup.fills_wedge
         self._parallel: nn.Module = self.network
         if world.size > 1:
             self._parallel = DistributedDataParallel(self.network)
@@ -56,7 +57,9 @@ class Learner:
         """The averaged network, in evaluation mode: it predicts and is exported."""
         return self.average.module.eval()
 
-    def step(self, parts: Iterable[Batch], *, batch_size: int, learning_rate: float) -> Tensor:
+    def step(
+        self, parts: Iterable[Batch], *, batch_size: int, learning_rate: float, noise_level: float = 0.0
+    ) -> Tensor:
         """One optimizer step on the micro-batches of this rank.
 
         Returns float64 (4,): total, measured and wedge loss, each summed over the `batch_size` samples of all ranks,
@@ -68,12 +71,12 @@ class Learner:
         sums = torch.zeros(3, dtype=torch.float64, device=self.compute.device)
         for number, part in enumerate(parts):
             with self._together(last=number == len(parts) - 1):
-                losses = self._losses(self._on_device(part))
+                losses = self._losses(self._on_device(part), noise_level)
                 weight = self.world.size / batch_size  # DDP takes the mean over the ranks
                 self.scaler.scale(losses.total.sum() * weight).backward()  # type: ignore[no-untyped-call]
             sums += torch.stack([loss.detach().sum().double() for loss in losses])
         self.scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.network.parameters() if p.grad is not None])
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self._learning if p.grad is not None])
         if self.scaler.is_enabled():  # a step whose gradient overflowed is left out, and the scale is lowered
             norm = norm.nan_to_num(nan=0.0, posinf=0.0)
         for group in self.optimizer.param_groups:
@@ -83,11 +86,28 @@ class Learner:
         self.average.update_parameters(self.network)
         return torch.cat([all_sum(self.world, sums), norm.double()[None]])
 
-    def _losses(self, part: Batch) -> Losses:
+    def measure(self, part: Batch, *, noise_level: float) -> tuple[Losses, Tensor]:
+        """What the averaged network loses on each sample, nothing learned; and its predictions of the maps
+        (B, H, s, s, s)."""
+        part = self._on_device(part)
+        with torch.no_grad():
+            losses = self._objective(self._prediction, self._prediction, part, self._recipe, noise_level)
+            return losses, self._prediction(self._seen(part)).view_as(part.maps)
+
+    def _seen(self, part: Batch) -> Tensor:
+        """The maps as the network reads them in prediction (B·H, 1, s, s, s)."""
+        volumes = part.maps.flatten(0, 1)[:, None]
+        if not (self._fills_wedge and self._recipe.apply_mw_x1):
+            return volumes
+        unturned = torch.eye(3).expand(len(part.maps), 3, 3)
+        M = rotated_wedges(volumes.shape[-1], part.tilts_deg, unturned, volumes.device)
+        return filtered(volumes, M.repeat_interleave(part.maps.shape[1], dim=0))
+
+    def _losses(self, part: Batch, noise_level: float) -> Losses:
         """Of each sample; a rank without samples goes through the network with none, since the others wait for it."""
-        if len(part.half1):
-            return self._objective(self._student, self._teacher, part, self._weighing)
-        nothing = self._student(part.half1).flatten()
+        if len(part.maps):
+            return self._objective(self._student, self._teacher, part, self._recipe, noise_level)
+        nothing = self._student(part.maps[:, :1]).flatten()
         return Losses(nothing, nothing, nothing)
 
     def _student(self, volumes: Tensor) -> Tensor:
@@ -101,6 +121,11 @@ class Learner:
         with torch.no_grad(), self.compute.precision():
             found: Tensor = self.network(self.compute.lay_out(volumes))
         self.network.train()
+        return found.to(volumes.dtype)
+
+    def _prediction(self, volumes: Tensor) -> Tensor:
+        with self.compute.precision():
+            found: Tensor = self.predicting(self.compute.lay_out(volumes))
         return found.to(volumes.dtype)
 
     def _together(self, *, last: bool) -> AbstractContextManager[Any]:
@@ -135,14 +160,14 @@ class Learner:
                 getattr(self, name).load_state_dict(state[name])
 
 
-_CUBES = ("half1", "half2", "mask", "noise")
+_CUBES = ("maps", "mask", "noise")
 _STATEFUL = ("network", "average", "optimizer", "scaler")
 
 
-def _half_is_right(refine: Refine, world: World) -> bool:
+def _half_is_right(setup: Setup, world: World) -> bool:
     """Not on CPUs with a level of 2³, the deepest or the one above it: there oneDNN's bfloat16 gradient of 3³ kernels
     is wrong, sometimes infinite, and another in each run (torch 2.13)."""
-    return world.device != "cpu" or refine.cube_size > 2 * ARCHITECTURES[refine.arch].divisor
+    return world.device != "cpu" or setup.section.cube_size > 2 * setup.shape.divisor
 
 
 def _following(decay: float) -> Any:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from isonet2.data.filtered import phase_flip_of
 from isonet2.data.sources import Source, normalisation_of
 from isonet2.data.tiles import tile_volume
 from isonet2.inference.predictor import Predictor, add_rows
@@ -18,6 +19,7 @@ from isonet2.io.atomic import replacing
 from isonet2.models.compute import Compute
 from isonet2.parallel.collectives import on_shared_items
 from isonet2.parallel.world import World
+from isonet2.physics.acquisition import Tilts
 from isonet2.physics.normalise import Normalisation
 from isonet2.physics.quality import region_correlation, regions, wedge_power_ratio
 from isonet2.report.plots import preview_figure
@@ -28,65 +30,80 @@ _CUBES = (2, 3, 3)  # size of the middle, in cubes along z, y, x
 
 @dataclass(frozen=True)
 class Preview:
-    """The middle of one tomogram: its halves, read once, and where pictures go."""
+    """The middle of one tomogram: its maps, read once, and where pictures go."""
 
     source: Source
-    halves: list[Array]
+    maps: list[Array]
     normalisation: Normalisation
     cube_size: int
+    apply_mw_x1: bool
     folder: Path
 
     def make(self, network: nn.Module, compute: Compute, world: World, *, epoch: int, step: int) -> dict[str, Any]:
         """Predict, all ranks together, and draw (rank 0): the preview's line in metrics.jsonl."""
-        tilts = (self.source.tilt_min_deg, self.source.tilt_max_deg)
-        shape = self.halves[0].shape
+        shape = self.maps[0].shape
         tiling = tile_volume((shape[0], shape[1], shape[2]), side=self.cube_size, padding_factor=1.5)
-        predictor = Predictor(network, compute, self.cube_size, tile_batch=4, apply_mw_x1=True)
+        predictor = Predictor(network, compute, self.cube_size, tile_batch=4, apply_mw_x1=self.apply_mw_x1)
 
         def row(item: tuple[int, int]) -> Array:
             half, number = item
             return predictor.row(
-                self.halves[half], tiling, number, normalisation=self.normalisation, tilt_range_deg=tilts
+                self.maps[half], tiling, number, normalisation=self.normalisation, tilts_deg=self.source.tilts_deg
             )
 
         count = len(tiling.z)
-        items = [(half, number) for half in range(2) for number in range(count)]
+        items = [(half, number) for half in range(len(self.maps)) for number in range(count)]
         rows = on_shared_items(world, items, [1.0] * len(items), row)
-        predictions = [np.stack(list(add_rows(tiling, part))) for part in (rows[:count], rows[count:])]
+        predictions = [
+            np.stack(list(add_rows(tiling, rows[first : first + count]))) for first in range(0, len(rows), count)
+        ]
         image = Path("previews") / f"epoch{epoch:03d}.png"
+        tilts = _limits(self.source.tilts_deg)
         if world.rank == 0:
             self._draw(self.folder / image, predictions, tilts, epoch)
-        inside, outside = regions(torch.Size(shape), *tilts)
-        a, b = (torch.from_numpy(prediction) for prediction in predictions)
-        return {
+        line = {
             "kind": "preview",
             "epoch": epoch,
             "step": step,
             "image": str(image),
-            "wedge_power_ratio": wedge_power_ratio((a + b) / 2, *tilts),
-            "cc_halves_measured": region_correlation(a, b, inside),
-            "cc_halves_wedge": region_correlation(a, b, outside),
+            "wedge_power_ratio": wedge_power_ratio(torch.from_numpy(_mean(predictions)), *tilts),
         }
+        if len(predictions) == 2:
+            inside, outside = regions(torch.Size(shape), *tilts)
+            a, b = (torch.from_numpy(prediction) for prediction in predictions)
+            line["cc_halves_measured"] = region_correlation(a, b, inside)
+            line["cc_halves_wedge"] = region_correlation(a, b, outside)
+        return line
 
     def _draw(self, path: Path, predictions: list[Array], tilts: tuple[float, float], epoch: int) -> None:
         with replacing(path) as part:
             preview_figure(
                 part,
-                np.float32(0.5) * (self.halves[0] + self.halves[1]),
-                self.normalisation.to_file(np.float32(0.5) * (predictions[0] + predictions[1])),
-                pixel_size_angstrom=self.source.pixel_size_angstrom,
+                _mean(self.maps),
+                self.normalisation.to_file(_mean(predictions)),
+                pixel_size_angstrom=self.source.optics.pixel_size_angstrom,
                 tilt_min_deg=tilts[0],
                 tilt_max_deg=tilts[1],
                 title=f"{self.source.name} after epoch {epoch}",
             )
 
 
-def prepare_preview(source: Source, *, cube_size: int, folder: Path) -> Preview:
+def _mean(volumes: list[Array]) -> Array:
+    mean: Array = sum(volumes[1:], volumes[0]) / np.float32(len(volumes))
+    return mean
+
+
+def _limits(tilts_deg: Tilts) -> tuple[float, float]:
+    return min(low for low, _ in tilts_deg), max(high for _, high in tilts_deg)
+
+
+def prepare_preview(source: Source, *, cube_size: int, phase_flip: bool, apply_mw_x1: bool, folder: Path) -> Preview:
     """Read the middle of `source`: at most 2 × 3 × 3 cubes of it, so that a preview costs seconds."""
     with source.opened() as volumes:
         box = []
         for size, cubes in zip(source.shape, _CUBES, strict=True):
             length = min(size, cubes * cube_size)
             box.append(slice((size - length) // 2, (size - length) // 2 + length))
-        halves = [volume[box[0], box[1], box[2]] for volume in volumes]
-        return Preview(source, halves, normalisation_of(volumes), cube_size, folder)
+        flip = phase_flip_of(source.optics) if phase_flip else None
+        maps = [(flip(volume) if flip else volume)[box[0], box[1], box[2]] for volume in volumes]
+        return Preview(source, maps, normalisation_of(volumes), cube_size, apply_mw_x1, folder)

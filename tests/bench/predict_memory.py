@@ -22,6 +22,7 @@ def measure(size: str, folder: Path) -> str:
     from isonet2.inference.networks import NetworkInfo, save_network
     from isonet2.io.mrc import writing_mrc
     from isonet2.io.star import TomogramRow, write_star
+    from isonet2.job.architectures import shape_of
     from isonet2.job.models import Job, Predict, Resources
     from isonet2.models.registry import build_network
     from isonet2.pipeline import run
@@ -37,7 +38,8 @@ def measure(size: str, folder: Path) -> str:
         number_subtomos=1,
     )  # fmt: skip
     write_star(folder / "tomograms.star", [row])
-    save_network(folder / "n.pt", build_network("unet-tiny", seed=0), NetworkInfo("isonet2-n2n", "unet-tiny", 32, 1))
+    shape = shape_of("unet-tiny", {})
+    save_network(folder / "n.pt", build_network(shape, seed=0), NetworkInfo("isonet2-n2n", "unet-tiny", 32, 1, shape))
     start = psutil.Process().memory_info().rss / 1e6
     began = time.monotonic()
     job = Job(predict=Predict(model="n.pt"), resources=Resources(threads_per_rank=os.cpu_count()))

@@ -23,19 +23,20 @@ def steps_per_s(arch: str, side: int) -> float:
     from isonet2.parallel.collectives import barrier, joined_world
     from isonet2.physics.rotation import WEDGE_MOVING_ROTATIONS
     from isonet2.training.learner import Learner
+    from isonet2.training.setup import Setup
 
     rng = np.random.default_rng(0)
     halves, noise = (torch.from_numpy(rng.standard_normal((1, 2, *[side] * 3), dtype=np.float32)) for _ in range(2))
     batch = Batch(
-        half1=halves[:, :1],
-        half2=halves[:, 1:],
+        maps=halves,
         mask=torch.ones_like(halves[:, :1]),
         noise=noise,
-        tilt_range_deg=torch.tensor([[-60.0, 60.0]], dtype=torch.float64),
+        tilts_deg=torch.tensor([[[-60.0, 60.0]]], dtype=torch.float64),
+        optics=torch.zeros(1, 5, dtype=torch.float64),
         rotation=torch.from_numpy(WEDGE_MOVING_ROTATIONS[0][None]),
     )
     with joined_world(threads=1) as world:
-        learner = Learner(Refine(arch=arch, cube_size=side), world, seed=0)
+        learner = Learner(Setup(Refine(arch=arch, cube_size=side), "isonet2-n2n"), world, seed=0)
         for step in range(STEPS + 3):
             if step == 3:
                 barrier(world)

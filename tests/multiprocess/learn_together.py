@@ -12,6 +12,7 @@ from isonet2.parallel.collectives import joined_world
 from isonet2.parallel.world import World, share
 from isonet2.physics.rotation import WEDGE_MOVING_ROTATIONS
 from isonet2.training.learner import Learner
+from isonet2.training.setup import Setup
 
 SIDE = 16
 WAYS = {
@@ -31,18 +32,19 @@ def samples(step: int, numbers: list[int]) -> Batch:
     block = torch.from_numpy(np.array(cubes).reshape(len(numbers), 4, SIDE, SIDE, SIDE))
     turns = np.array([WEDGE_MOVING_ROTATIONS[n % 20] for n in numbers]).reshape(-1, 3, 3)
     return Batch(
-        half1=block[:, :1],
-        half2=block[:, 1:2],
+        maps=block[:, :2],
         mask=torch.ones_like(block[:, :1]),
         noise=block[:, 2:],
-        tilt_range_deg=torch.tensor([[-51.0, 60.0]] * len(numbers), dtype=torch.float64).reshape(-1, 2),
+        tilts_deg=torch.tensor([[[-51.0, 60.0]]] * len(numbers), dtype=torch.float64).reshape(-1, 1, 2),
+        optics=torch.zeros(len(numbers), 5, dtype=torch.float64),
         rotation=torch.from_numpy(turns),
     )
 
 
 def learn(world: World, batch_size: int, acc_batches: int) -> dict[str, torch.Tensor]:
     """Losses and final weights of four steps."""
-    learner = Learner(Refine(arch="unet-tiny", cube_size=SIDE, mixed_precision=False), world, seed=1)
+    refine = Refine(arch="unet-tiny", cube_size=SIDE, mixed_precision=False)
+    learner = Learner(Setup(refine, "isonet2-n2n"), world, seed=1)
     losses = []
     for step in range(4):
         parts = []

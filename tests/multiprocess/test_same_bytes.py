@@ -26,8 +26,10 @@ predict: {model: network.pt, keep_halves: true}
 NETWORK = """
 from pathlib import Path
 from isonet2.inference.networks import NetworkInfo, save_network
+from isonet2.job.architectures import shape_of
 from isonet2.models.registry import build_network
-save_network(Path("network.pt"), build_network("unet-tiny", seed=4), NetworkInfo("isonet2-n2n", "unet-tiny", 16, 1))
+shape = shape_of("unet-tiny", {})
+save_network(Path("network.pt"), build_network(shape, seed=4), NetworkInfo("isonet2-n2n", "unet-tiny", 16, 1, shape))
 """
 
 

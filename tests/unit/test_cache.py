@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import h5py
 import numpy as np
 import pytest
+from samples import source_of
 
 from isonet2.data import cache as cache_module
 from isonet2.data.cache import CacheSettings, CubeCache, cache_key, plan_shards
@@ -33,7 +34,7 @@ def source(tmp_path: Path) -> Source:
     mask[8:16, 10:30, 10:26] = 1
     write_mrc(tmp_path / "mask.mrc", mask, pixel_size_angstrom=10)
     halves = (tmp_path / "even.mrc", tmp_path / "odd.mrc")
-    return Source("t", halves, tmp_path / "mask.mrc", None, SHAPE, 12, 10.0, -51.0, 60.0)
+    return source_of(halves, SHAPE, number=12, mask=tmp_path / "mask.mrc", tilts_deg=((-51.0, 60.0),))
 
 
 def test_cubes_are_the_inverted_standardised_pieces_at_their_corners(source: Source, tmp_path: Path) -> None:
@@ -47,10 +48,10 @@ def test_cubes_are_the_inverted_standardised_pieces_at_their_corners(source: Sou
         corners = file["corner"][:]
     assert len(cache) == len(corners) == 12
     for n, (z, y, x) in enumerate(corners):
-        (a, b, mask), tilts = cache.read(n, with_mask=True)
+        (a, b, mask), shard = cache.read(n, with_mask=True)
         for found, volume in ((a, volumes[0]), (b, volumes[1])):
             assert np.allclose(found, (mean - volume[z : z + 20, y : y + 20, x : x + 20]) / std, rtol=1e-3, atol=2e-3)
-        assert tilts == (-51.0, 60.0)
+        assert shard["tilts_deg"] == [[-51.0, 60.0]]
         assert mask[10, 10, 10] == 1  # centred where the specimen is
 
 
@@ -64,7 +65,7 @@ def test_the_same_content_gives_the_same_key_and_bytes_and_another_one_does_not(
     for changed in ({"cube_size": 24}, {"margin": 0}, {"dtype": "float32"}, {"seed": 4}, {"generation": 1}):
         keys.add(cache_key([source], replace(SETTINGS, **changed), verify=False))
     keys.add(cache_key([replace(source, number=13)], SETTINGS, verify=False))
-    keys.add(cache_key([replace(source, tilt_min_deg=-60.0)], SETTINGS, verify=False))
+    keys.add(cache_key([replace(source, tilts_deg=((-60.0, 60.0),))], SETTINGS, verify=False))
     keys.add(cache_key([replace(source, mask=None)], SETTINGS, verify=False))
     write_mrc(source.maps[0], np.ones(SHAPE, np.float32), pixel_size_angstrom=10)
     keys.add(cache_key([source], SETTINGS, verify=False))

@@ -29,12 +29,12 @@ TUTORIAL = [
     ("prepare_star --even=E --odd=O --create_average False", {"even": "E", "odd": "O", "create_average": False}),
     (
         "prepare_star --even E --odd O —create-average --tilt-min -51 --defocus 3e4 2.5e4",
-        {"even": "E", "odd": "O", "create_average": True, "tilt_min": -51.0, "defocus": (30000.0, 25000.0)},
+        {"even": "E", "odd": "O", "create_average": True, "tilt_min": (-51.0,), "defocus": (30000.0, 25000.0)},
     ),
     ("prepare_star --defocus 30000 2023_tomos", {"defocus": (30000.0,), "full": "2023_tomos"}),
     ("prepare_star t --rlnDefocus [30000, 25000]", {"defocus": (30000.0, 25000.0)}),
     ("prepare_star t --defocus=30000,25000 --number_subtomos auto", {"defocus": (30000.0, 25000.0)}),
-    ("prepare_star t --tilt_min=-6e1 --tilt_max 1e1", {"tilt_min": -60.0, "tilt_max": 10.0}),
+    ("prepare_star t --tilt_min=-6e1 --tilt_max 1e1", {"tilt_min": (-60.0,), "tilt_max": (10.0,)}),
     (
         "make_mask t.star --maskfolder m --patchsize 6 --densitypercentage 40 --stdpercentage 30 --zcrop 0.3",
         {"star_file": "t.star", "output_dir": "m", "patch_size": 6, "density_percentage": 40.0, "std_percentage": 30.0,

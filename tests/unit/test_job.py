@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from isonet2.errors import UserError
+from isonet2.job.architectures import ARCHITECTURES
 from isonet2.job.load import dump_job, load_job
 from isonet2.job.models import Job, MakeMask, Predict, PrepareStar, Refine, Simulate
 
@@ -102,7 +103,7 @@ epochs: 5
         "job.yaml:7: refine: cube_size 100 does not fit unet-medium, which needs a multiple of 16: take 96 or 112",
         "job.yaml:8: refine.epochs: given twice, before at job.yaml:6: refine.epochs",
         "job.yaml:9: refine.mask_loss: got 'maybe', needs true or false",
-        "job.yaml:10: refine.method: got 'n2n', needs isonet2-n2n",
+        "job.yaml:10: refine.method: got 'n2n', needs one of isonet2, isonet2-n2n",
         "job.yaml:11: predcit: unknown key (did you mean 'predict'?)",
         "job.yaml:12: epochs: unknown key (did you mean 'refine.epochs'?)",
     ]
@@ -131,7 +132,7 @@ def test_sections_that_contradict_each_other_are_a_mistake_where_the_cure_is(wri
             "refine:\n  epochs: !!python/object/apply:os.system [ls]\n",
             "job.yaml:2: refine.epochs: needs a whole number ≥ 1, without nesting or tags",
         ),
-        ("refine:\n  method: !secret x\n", "job.yaml:2: refine.method: needs isonet2-n2n, without nesting or tags"),
+        ("refine:\n  method: !secret x\n", "job.yaml:2: refine.method: needs one of isonet2, isonet2-n2n, without nesting or tags"),
         ("refine:\n  epochs: true\n", "job.yaml:2: refine.epochs: got 'true', needs a whole number ≥ 1"),
         (
             "simulate:\n  size: [64, 64]\n",
@@ -200,7 +201,7 @@ def test_overrides_are_checked_like_the_file(write):
         "--set refine.epoch=20: unknown key (did you mean 'epochs'?)",
         "--set refin.epochs=2: unknown section (did you mean 'refine'?)",
         "--set refine.epochs: needs the form section.key=value",
-        "--set refine.arch=unet: got 'unet', needs one of unet-tiny, unet-small, unet-medium, unet-large",
+        f"--set refine.arch=unet: got 'unet', needs one of {', '.join(ARCHITECTURES)}",
         "--set a.b.c=1: needs the form section.key=value",
         "--set refine.loss_func=[L2: [L2 is not YAML: put it in quotes",
     ]
@@ -234,7 +235,7 @@ def test_a_resolved_job_loads_back_equal(tmp_path, folder, rate, defocus, batch_
 
 def test_a_resolved_job_says_every_value(tmp_path):
     text = dump_job(Job(refine=Refine()))
-    assert all(f"  {name}: " in text for name in Refine.model_fields)
+    assert all(f"  {name}:" in text for name in Refine.model_fields)
     assert "predict" not in text
 
 

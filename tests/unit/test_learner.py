@@ -5,35 +5,18 @@ from __future__ import annotations
 import itertools
 from copy import deepcopy
 
-import numpy as np
 import pytest
 import torch
+from samples import batch_of, setup_of
 from torch import Tensor, nn
 
 from isonet2.data.dataset import Batch
 from isonet2.job.models import Refine
 from isonet2.parallel.world import World
-from isonet2.physics.rotation import WEDGE_MOVING_ROTATIONS
-from isonet2.training import learner as learner_module
+from isonet2.training import setup as training_setup
 from isonet2.training.learner import Learner, learning_rate_at
 
 REFINE = Refine(arch="unet-tiny", cube_size=16, mixed_precision=False)
-
-
-def batch(count: int, seed: int = 0) -> Batch:
-    rng = np.random.default_rng(seed)
-
-    def cubes(channels: int) -> Tensor:
-        return torch.from_numpy(rng.standard_normal((count, channels, 16, 16, 16), dtype=np.float32))
-
-    return Batch(
-        half1=cubes(1),
-        half2=cubes(1),
-        mask=torch.ones(count, 1, 16, 16, 16),
-        noise=cubes(2),
-        tilt_range_deg=torch.tensor([[-60.0, 60.0]] * count, dtype=torch.float64),
-        rotation=torch.from_numpy(np.array([WEDGE_MOVING_ROTATIONS[n] for n in range(count)])),
-    )
 
 
 def cut(b: Batch, first: int, last: int) -> Batch:
@@ -57,13 +40,13 @@ def weights(learner: Learner) -> Tensor:
 
 
 def test_a_batch_in_parts_teaches_what_the_whole_batch_teaches(monkeypatch: pytest.MonkeyPatch) -> None:
-    def build(arch: str, *, seed: int) -> nn.Module:
+    def build(shape: object, *, seed: int) -> nn.Module:
         torch.manual_seed(seed)
         return Plain()
 
-    monkeypatch.setattr(learner_module, "build_network", build)
-    samples = batch(4)
-    whole, parts = (Learner(REFINE, World(), seed=0) for _ in range(2))
+    monkeypatch.setattr(training_setup, "build_network", build)
+    samples = batch_of(4)
+    whole, parts = (Learner(setup_of(REFINE), World(), seed=0) for _ in range(2))
     for _ in range(3):
         one = whole.step([samples], batch_size=4, learning_rate=1e-2)
         other = parts.step([cut(samples, 0, 3), cut(samples, 3, 4)], batch_size=4, learning_rate=1e-2)
@@ -72,42 +55,42 @@ def test_a_batch_in_parts_teaches_what_the_whole_batch_teaches(monkeypatch: pyte
 
 
 def test_training_makes_the_loss_smaller() -> None:
-    learner = Learner(REFINE, World(), seed=0)
-    samples = batch(2)
+    learner = Learner(setup_of(REFINE), World(), seed=0)
+    samples = batch_of(2)
     losses = [learner.step([samples], batch_size=2, learning_rate=3e-3)[0].item() for _ in range(12)]
     assert losses[-1] < 0.8 * losses[0]
 
 
 def test_the_teacher_predicts_with_running_statistics_and_training_goes_on_in_training_mode() -> None:
-    learner = Learner(REFINE, World(), seed=0)
+    learner = Learner(setup_of(REFINE), World(), seed=0)
     before = {name: b.clone() for name, b in learner.network.named_buffers()}
     with torch.no_grad():
-        learner._teacher(batch(2).half1)
+        learner._teacher(batch_of(2).maps[:, :1])
     assert all(torch.equal(before[name], b) for name, b in learner.network.named_buffers())
     assert learner.network.training
 
 
 def test_what_was_saved_goes_on_with_the_same_bits() -> None:
-    straight = Learner(REFINE, World(), seed=0)
+    straight = Learner(setup_of(REFINE), World(), seed=0)
     for n in range(2):
-        straight.step([batch(2, n)], batch_size=2, learning_rate=1e-3)
-    resumed = Learner(REFINE, World(), seed=99)
+        straight.step([batch_of(2, seed=n)], batch_size=2, learning_rate=1e-3)
+    resumed = Learner(setup_of(REFINE), World(), seed=99)
     resumed.restore(deepcopy(straight.state()))
     for n in range(2, 4):
         for learner in (straight, resumed):
-            learner.step([batch(2, n)], batch_size=2, learning_rate=1e-3)
+            learner.step([batch_of(2, seed=n)], batch_size=2, learning_rate=1e-3)
     assert torch.equal(weights(straight), weights(resumed))
     for a, b in zip(straight.average.state_dict().values(), resumed.average.state_dict().values(), strict=True):
         assert torch.equal(a, b)
 
 
 def test_the_average_follows_weights_and_batch_statistics() -> None:
-    learner = Learner(REFINE.model_copy(update={"ema_decay": 0.5}), World(), seed=0)
+    learner = Learner(setup_of(REFINE.model_copy(update={"ema_decay": 0.5})), World(), seed=0)
     averages = learner.average.module.state_dict()
     name, buffer = "first.weight", "bottleneck.0.1.running_mean"
-    learner.step([batch(2)], batch_size=2, learning_rate=1e-2)  # the first one is copied
+    learner.step([batch_of(2)], batch_size=2, learning_rate=1e-2)  # the first one is copied
     first = {key: averages[key].clone() for key in (name, buffer)}
-    learner.step([batch(2, 1)], batch_size=2, learning_rate=1e-2)
+    learner.step([batch_of(2, seed=1)], batch_size=2, learning_rate=1e-2)
     for key in (name, buffer):
         current = learner.network.state_dict()[key]
         decay = min(0.5, (1 + 1) / (10 + 1))
@@ -131,10 +114,10 @@ def test_a_training_shorter_than_its_warm_up_still_learns() -> None:
 
 def test_a_step_whose_gradient_overflows_moves_nothing_and_is_no_end_of_training() -> None:
     """Float16 begins with a scale that is too large: such steps are left out until it fits."""
-    learner = Learner(REFINE, World(), seed=0)
+    learner = Learner(setup_of(REFINE), World(), seed=0)
     learner.scaler = torch.amp.GradScaler("cpu", init_scale=3e38)
     before = weights(learner).clone()
-    loud = batch(2)._replace(half1=100 * batch(2).half1)
+    loud = batch_of(2)._replace(maps=100 * batch_of(2).maps)
     sums = learner.step([loud], batch_size=2, learning_rate=1e-2)
     assert torch.isfinite(sums).all()
     assert torch.equal(weights(learner), before)
@@ -142,8 +125,8 @@ def test_a_step_whose_gradient_overflows_moves_nothing_and_is_no_end_of_training
 
 
 def test_a_checkpoint_of_float32_goes_on_where_gradients_are_scaled() -> None:
-    saved = Learner(REFINE, World(), seed=0)
-    learner = Learner(REFINE, World(), seed=9)
+    saved = Learner(setup_of(REFINE), World(), seed=0)
+    learner = Learner(setup_of(REFINE), World(), seed=9)
     learner.scaler = torch.amp.GradScaler("cpu", init_scale=16.0)
     learner.restore(saved.state())
     assert torch.equal(weights(learner), weights(saved))
@@ -152,6 +135,6 @@ def test_a_checkpoint_of_float32_goes_on_where_gradients_are_scaled() -> None:
 def test_half_precision_on_cpus_is_left_alone_where_its_gradients_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("isonet2.models.compute._cpu_has_bfloat16", lambda: True)
     half = {
-        side: Learner(Refine(arch="unet-tiny", cube_size=side), World(), seed=0).compute.half for side in (8, 16, 24)
+        side: Learner(setup_of(arch="unet-tiny", cube_size=side), World(), seed=0).compute.half for side in (8, 16, 24)
     }
     assert half == {8: None, 16: None, 24: torch.bfloat16}

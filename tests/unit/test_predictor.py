@@ -8,10 +8,12 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from samples import source_of
 from torch import Tensor, nn
 
 from isonet2.data.sources import Source
@@ -19,15 +21,16 @@ from isonet2.data.tiles import tile_volume
 from isonet2.errors import UserError
 from isonet2.inference.networks import NetworkInfo, load_network, network_name, save_network
 from isonet2.inference.predictor import Predictor, add_rows
-from isonet2.inference.tomogram import plan_prediction, predict_row, put_together
+from isonet2.inference.tomogram import Prediction, plan_prediction, predict_row, put_together
 from isonet2.io.mrc import open_volume, read_header, write_mrc
+from isonet2.job.architectures import shape_of
 from isonet2.job.models import Predict
 from isonet2.models.compute import Compute
 from isonet2.models.registry import build_network
 from isonet2.physics.normalise import Normalisation
 
 CPU = Compute(torch.device("cpu"), half=None)
-TILTS = (-60.0, 60.0)
+TILTS = ((-60.0, 60.0),)
 
 
 class Twice(nn.Module):
@@ -41,7 +44,7 @@ def predicted(
     predictor = Predictor(network, CPU, side, batch, apply_mw_x1=wedge)
     tiling = tile_volume(volume.shape, side=side, padding_factor=1.5)
     rows = [
-        predictor.row(volume, tiling, row, normalisation=Normalisation(0.0, 1.0), tilt_range_deg=TILTS)
+        predictor.row(volume, tiling, row, normalisation=Normalisation(0.0, 1.0), tilts_deg=TILTS)
         for row in range(len(tiling.z))
     ]
     return np.stack(list(add_rows(tiling, rows)))
@@ -79,7 +82,7 @@ def power_at_the_tile_period(padding_factor: float, stride: int) -> float:
     tiling = tile_volume((32, 32, 32 + 9 * stride), side=32, padding_factor=padding_factor)
     assert [tile.start for tile in tiling.x] == [stride * n for n in range(10)]
     predictor = Predictor(EdgeShy(), CPU, 32, 4, apply_mw_x1=False)
-    row = predictor.row(volume, tiling, 0, normalisation=Normalisation(0.0, 1.0), tilt_range_deg=TILTS)
+    row = predictor.row(volume, tiling, 0, normalisation=Normalisation(0.0, 1.0), tilts_deg=TILTS)
     profile = row[16, 16, 16 : 16 + 8 * stride]
     power = np.abs(np.fft.rfft(profile)) ** 2
     return float(power[8] / power[0])
@@ -96,17 +99,24 @@ def source(tmp_path: Path) -> Source:
     rng = np.random.default_rng(0)
     for name in ("even", "odd"):
         write_mrc(tmp_path / f"{name}.mrc", rng.normal(50, 4, (24, 40, 30)).astype(np.float32), pixel_size_angstrom=9.5)
-    return Source("t", (tmp_path / "even.mrc", tmp_path / "odd.mrc"), None, None, (24, 40, 30), 1, 9.5, *TILTS)
+    maps = (tmp_path / "even.mrc", tmp_path / "odd.mrc")
+    return source_of(maps, (24, 40, 30), number=1, pixel_size_angstrom=9.5, defocus_angstrom=40000.0)
+
+
+def plan_of(source: Source, folder: Path, *, networks: tuple[str, ...] = ("identity",), **settings: Any) -> Prediction:
+    flip = settings.pop("phase_flip", False)
+    return plan_prediction(
+        source, Predict(model="n.pt", **settings), cube_size=16, networks=networks, phase_flip=flip, folder=folder
+    )
 
 
 def test_a_tomogram_on_disk_comes_back_as_the_mean_of_its_halves_with_its_header(
     source: Source, tmp_path: Path
 ) -> None:
-    section = Predict(apply_mw_x1=False, keep_halves=True)
-    plan = plan_prediction(source, section, cube_size=16, network="identity", folder=tmp_path / "out")
+    plan = plan_of(source, tmp_path / "out", apply_mw_x1=False, keep_halves=True)
     predictor = Predictor(nn.Identity(), CPU, 16, 4, apply_mw_x1=False)
     for row in reversed(range(len(plan.tiling.z))):
-        predict_row(plan, row, predictor)
+        predict_row(plan, row, [predictor])
     put_together(plan)
     mean, first, second = plan.outputs
     volumes = []
@@ -123,31 +133,73 @@ def test_a_tomogram_on_disk_comes_back_as_the_mean_of_its_halves_with_its_header
     ]  # fmt: skip
 
 
+def test_two_networks_predict_a_half_each_and_both_halves_are_written(source: Source, tmp_path: Path) -> None:
+    plan = plan_of(source, tmp_path / "out", networks=("one", "two"))
+    predictors = [Predictor(network, CPU, 16, 4, apply_mw_x1=False) for network in (nn.Identity(), Twice())]
+    for row in range(len(plan.tiling.z)):
+        predict_row(plan, row, predictors)
+    put_together(plan)
+    volumes = []
+    for path in (*source.maps, *plan.outputs):
+        with open_volume(path) as volume:
+            volumes.append(volume[0:24])
+    even, odd, mean, first, second = volumes
+    middle = (even.mean() + odd.mean()) / 2
+    assert np.abs(first - even).max() < 1e-3
+    assert np.abs((second - middle) - 2 * (odd - middle)).max() < 1e-3
+    assert np.abs(mean - (first + second) / 2).max() < 1e-3
+
+
+def test_phases_are_flipped_before_the_network_if_asked_for(source: Source, tmp_path: Path) -> None:
+    """Each plane wave of the prediction has the sign of the CTF at its frequency."""
+    plan = plan_of(source, tmp_path / "out", apply_mw_x1=False, phase_flip=True)
+    predictor = Predictor(nn.Identity(), CPU, 16, 4, apply_mw_x1=False)
+    x = np.indices(source.shape)[2]
+    signs = set()
+    for period in (10, 2.5):  # 95 Å and 23.75 Å
+        wave = np.cos(2 * np.pi * x / period).astype(np.float32)
+        k = 1 / (period * 9.5)
+        chi = np.pi * 0.019687 * 40000 * k**2 - np.pi / 2 * 2.7e7 * 0.019687**3 * k**4
+        sign = np.sign(0.1 * np.cos(chi) + np.sqrt(1 - 0.01) * np.sin(chi))
+        signs.add(sign)
+        for half in source.maps:
+            write_mrc(half, wave, pixel_size_angstrom=9.5)
+        for row in range(len(plan.tiling.z)):
+            plan.waiting_row(0, row).unlink(missing_ok=True)
+            predict_row(plan, row, [predictor])
+        put_together(plan)
+        with open_volume(plan.outputs[0]) as volume:
+            found = volume[0:24]
+        inside = (slice(8, 16), slice(8, 32), slice(8, 22))
+        assert np.corrcoef(found[inside].ravel(), wave[inside].ravel())[0, 1] * sign > 0.95
+    assert signs == {1, -1}
+
+
 def test_rows_that_are_done_are_kept_but_not_those_of_another_network(source: Source, tmp_path: Path) -> None:
-    plan = plan_prediction(source, Predict(), cube_size=16, network="one", folder=tmp_path)
-    predict_row(plan, 0, Predictor(nn.Identity(), CPU, 16, 4, apply_mw_x1=True))
+    plan = plan_of(source, tmp_path, networks=("one",))
+    predict_row(plan, 0, [Predictor(nn.Identity(), CPU, 16, 4, apply_mw_x1=True)])
     done = plan.waiting_row(0, 0).stat().st_mtime_ns
 
     class Broken(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             raise AssertionError
 
-    predict_row(plan, 0, Predictor(Broken(), CPU, 16, 4, apply_mw_x1=True))
+    predict_row(plan, 0, [Predictor(Broken(), CPU, 16, 4, apply_mw_x1=True)])
     assert plan.waiting_row(0, 0).stat().st_mtime_ns == done
-    other = plan_prediction(source, Predict(), cube_size=16, network="two", folder=tmp_path)
+    other = plan_of(source, tmp_path, networks=("two",))
     assert other.waiting != plan.waiting
 
 
 def test_rows_that_a_kill_left_of_another_network_are_removed_and_those_of_other_tomograms_are_not(
     source: Source, tmp_path: Path
 ) -> None:
-    old, new = (plan_prediction(source, Predict(), cube_size=16, network=n, folder=tmp_path / "o") for n in "ab")
-    other = plan_prediction(replace(source, name="t.1"), Predict(), cube_size=16, network="b", folder=tmp_path / "o")
+    old, new = (plan_of(source, tmp_path / "o", networks=(n,)) for n in "ab")
+    other = plan_of(replace(source, name="t.1"), tmp_path / "o", networks=("b",))
     predictor = Predictor(nn.Identity(), CPU, 16, 4, apply_mw_x1=False)
-    predict_row(old, 0, predictor)
-    predict_row(other, 0, predictor)
+    predict_row(old, 0, [predictor])
+    predict_row(other, 0, [predictor])
     for row in range(len(new.tiling.z)):
-        predict_row(new, row, predictor)
+        predict_row(new, row, [predictor])
     put_together(new)
     assert sorted(path.name for path in (tmp_path / "o").iterdir()) == [other.waiting.name, "corrected_t.mrc"]
 
@@ -158,15 +210,16 @@ def test_a_map_that_changed_is_normalised_anew(source: Source, tmp_path: Path) -
         volume = np.random.default_rng(0).normal(mean, 4, source.shape).astype(np.float32)
         for half in source.maps:
             write_mrc(half, volume, pixel_size_angstrom=9.5)
-        plan = plan_prediction(source, Predict(), cube_size=16, network="identity", folder=tmp_path)
-        predict_row(plan, 0, predictor)
+        plan = plan_of(source, tmp_path)
+        predict_row(plan, 0, [predictor])
         assert abs(np.load(plan.waiting_row(0, 0))[0].mean()) < 1
 
 
 def test_a_saved_network_loads_as_it_was(tmp_path: Path) -> None:
-    network = build_network("unet-tiny", seed=3).eval()
-    info = NetworkInfo("isonet2-n2n", "unet-tiny", 32, 7)
-    path = tmp_path / network_name(info, numbered=True)
+    shape = shape_of("unet-tiny", {})
+    network = build_network(shape, seed=3).eval()
+    info = NetworkInfo("isonet2-n2n", "unet-tiny", 32, 7, shape)
+    path = tmp_path / network_name(info, "epoch")
     assert path.name == "network_isonet2-n2n_unet-tiny_32_epoch007_full.pt"
     save_network(path, network, info)
     loaded, found = load_network(path)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,22 @@ def test_coordinates_that_are_all_outside_are_refused(tmp_path: Path) -> None:
         prepared(tmp_path, full="full", coordinate_folder="full")
 
 
+def test_coordinates_may_be_text_relion_star_and_imod_models_side_by_side(tmp_path: Path) -> None:
+    """Each with one point inside (x 7, y 5, z 3) and, but for its order of axes, the same one outside."""
+    for name in "abc":
+        tomogram(tmp_path / f"full/{name}.mrc", (4, 6, 8))
+    (tmp_path / "points").mkdir()
+    (tmp_path / "points/a.txt").write_text("7 5 3\n3 5 7\n")
+    labels = "_rlnCoordinateX #1\n_rlnCoordinateY #2\n_rlnCoordinateZ #3\n"
+    (tmp_path / "points/b.star").write_text(f"data_particles\n\nloop_\n{labels}7.0 5.0 3.0\n3.0 5.0 7.0\n")
+    contour = b"CONT" + struct.pack(">iIii6f", 2, 0, 0, 0, 7.5, 5.5, 3, 3.5, 5.5, 7)
+    (tmp_path / "points/c.mod").write_bytes(b"IMODV1.2" + bytes(232) + b"OBJT" + bytes(176) + contour + b"IEOF")
+    rows = prepared(tmp_path, full="full", coordinate_folder="points")
+    assert [(row.coordinates, row.number_subtomos) for row in rows] == [
+        ("points/a.txt", 1), ("points/b.star", 1), ("points/c.mod", 1)
+    ]  # fmt: skip
+
+
 def test_masks_are_found_by_name(tmp_path: Path) -> None:
     for name in ("full/a.mrc", "full/b.mrc", "masks/b_mask.mrc", "masks/a.mrc", "masks/c.mrc"):
         tomogram(tmp_path / name)
@@ -209,6 +226,68 @@ def test_defocus_is_one_for_all_or_one_for_each(tmp_path: Path) -> None:
         prepared(tmp_path, full="full", defocus=[1, 2])
 
 
+def test_what_differs_between_tomograms_survives_in_the_list(tmp_path: Path) -> None:
+    """Tilt range, pixel size (from the headers) and defocus of each."""
+    for name, voxel in zip("abc", (10.52, 13.6, 8.0), strict=True):
+        tomogram(tmp_path / f"full/{name}.mrc", voxel=voxel)
+    rows = prepared(
+        tmp_path, full="full", tilt_min=[-51, -60, -57.25], tilt_max=[60, 48.5, 54], defocus=[3e4, 38250.125, 1]
+    )
+    found = [(r.name, r.tilt_min_deg, r.tilt_max_deg, r.pixel_size_angstrom, r.defocus_angstrom) for r in rows]
+    assert found == [("a", -51, 60, 10.52, 3e4), ("b", -60, 48.5, 13.6, 38250.125), ("c", -57.25, 54, 8.0, 1)]
+    with pytest.raises(UserError, match=r"tilt_max: 2 values for 3 tomograms"):
+        prepared(tmp_path, full="full", tilt_max=[50, 60])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"tilt_min": 60, "tilt_max": -60}, "tilt_min 60 must be below tilt_max -60"),
+        ({"tilt_min": [-60, 50], "tilt_max": 40}, "tilt_min 50 must be below tilt_max 40"),
+        ({"tilt_max": -70}, "tilt_min -60 must be below tilt_max -70"),
+        ({"tilt_max": [60, 91]}, "tilt_max must lie from -90 to 90"),
+        ({"tilt_step": 2, "tilt_folder": "tilts"}, "tilt_step has no effect"),
+    ],
+)
+def test_tilts_that_cannot_be_are_refused_with_the_job(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Job.model_validate({"prepare_star": {"full": "full", **options}})
+
+
+def with_lists(folder: Path, **lists: list[float]) -> Path:
+    (folder / "tilts").mkdir()
+    for name, tilts in lists.items():
+        tomogram(folder / f"full/{name}.mrc")
+        (folder / f"tilts/{name}.tlt").write_text("\n".join(f"{tilt:7.2f}" for tilt in tilts))
+    return folder
+
+
+def test_tilt_lists_give_file_range_and_step_of_each_tomogram(tmp_path: Path) -> None:
+    with_lists(tmp_path, a=[3.05, 0, -3.05, 6.1, -6.1], b=[-48, -46, -44, 50])
+    (tmp_path / "tilts/b.tlt").rename(tmp_path / "tilts/b_tilts.txt")
+    rows = prepared(tmp_path, full="full", tilt_folder="tilts")
+    assert [(r.tilt_file, r.tilt_min_deg, r.tilt_max_deg, r.tilt_step_deg) for r in rows] == [
+        ("tilts/a.tlt", -6.1, 6.1, 3.05),
+        ("tilts/b_tilts.txt", -48, 50, 2),
+    ]
+    assert prepared(tmp_path, full="full")[0].tilt_file is None  # a plain range was asked for instead
+
+
+def test_a_tilt_list_and_a_range_that_disagree_are_refused(tmp_path: Path) -> None:
+    with_lists(tmp_path, a=[-60.2, 0, 59.9], b=[-51, 0, 60])
+    assert prepared(tmp_path, full="full", tilt_folder="tilts", tilt_max=60)[0].tilt_max_deg == 59.9
+    with pytest.raises(UserError, match=r"^prepare_star\.tilt_min: -60, but \S*tilts/b\.tlt says -51; correct one"):
+        prepared(tmp_path, full="full", tilt_folder="tilts", tilt_min=-60)
+    assert prepared(tmp_path, full="full", tilt_folder="tilts", tilt_min=[-60, -51])[1].tilt_min_deg == -51
+
+
+def test_a_tomogram_without_tilt_list_is_named(tmp_path: Path) -> None:
+    with_lists(tmp_path, a=[-60, 60])
+    tomogram(tmp_path / "full/b.mrc")
+    with pytest.raises(UserError, match=r"tilts: no file for b; call it NAME or NAME_tilts with \.tlt"):
+        prepared(tmp_path, full="full", tilt_folder="tilts")
+
+
 def test_how_they_were_taken_goes_into_every_row(tmp_path: Path) -> None:
     tomogram(tmp_path / "full/a.mrc")
     (row,) = prepared(tmp_path, full="full", tilt_min=-51, tilt_max=62.5, tilt_step=2, cs=0.01, voltage=200, ac=0.07)
@@ -245,6 +324,10 @@ def test_the_inputs_change_with_a_file_and_not_with_an_option(tmp_path: Path) ->
     assert inputs(cs=1.0) == before
     tomogram(tmp_path / "full/b.mrc")
     assert inputs() != before
+    (tmp_path / "full/a.tlt").write_text("-60\n60\n")
+    before = inputs(tilt_folder="full")
+    (tmp_path / "full/a.tlt").write_text("-60\n0\n60\n")
+    assert inputs(tilt_folder="full") != before
 
 
 def test_coordinates_beside_the_tomograms_do_not_hide_them_from_the_inputs(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ ROW = TomogramRow(
     defocus_angstrom=38250.125,
     tilt_min_deg=-51.0,
     tilt_max_deg=60.0,
+    tilt_file="tilts/t 1.tlt",
     number_subtomos=600,
     extra={"rlnTomoImportFractionalDose": "3.10", "myName": "007"},
 )
@@ -74,6 +75,15 @@ def test_starfile_reads_the_same_values(tmp_path: Path) -> None:
     assert table["rlnMaskName"].tolist() == ["None", "None"]
     assert table["myName"].tolist() == ["007", "007"]
     assert table.columns.tolist() == [*COLUMNS.values(), "rlnTomoImportFractionalDose", "myName"]
+
+
+def test_the_column_of_tilt_lists_is_only_there_where_one_is_named(tmp_path: Path) -> None:
+    rows = [replace(ROW, tilt_file=None), replace(ROW, index=2, tomogram="b.mrc", tilt_file=None)]
+    write_star(tmp_path / "a.star", rows)
+    assert "rlnTiltFile" not in (tmp_path / "a.star").read_text()
+    assert read_star(tmp_path / "a.star") == rows
+    write_star(tmp_path / "a.star", [rows[0], replace(rows[1], tilt_file="b.tlt")])
+    assert [row.tilt_file for row in read_star(tmp_path / "a.star")] == [None, "b.tlt"]
 
 
 def test_a_list_written_by_starfile_as_isonet2_does_is_read(tmp_path: Path) -> None:

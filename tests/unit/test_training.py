@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from samples import setup_of, source_of
 
 from isonet2.data.cache import CacheSettings, CubeCache
 from isonet2.data.extraction import extract
-from isonet2.data.sources import Source
 from isonet2.errors import IsonetError, UserError
 from isonet2.io.mrc import write_mrc
 from isonet2.job.models import Refine
@@ -27,13 +27,13 @@ def cubes(folder: Path, *, seed: int = 0) -> CubeCache:
     paths = (folder / f"even{seed}.mrc", folder / f"odd{seed}.mrc")
     for path in paths:
         write_mrc(path, rng.standard_normal((12, 12, 12)).astype(np.float32), pixel_size_angstrom=10)
-    source = Source("t", paths, None, None, (12, 12, 12), 4, 10.0, -60.0, 60.0)
+    source = source_of(paths, (12, 12, 12), number=4)
     return CubeCache(extract([source], CacheSettings(8, 1, "float16", seed=1), folder / "cache", World()).folder)
 
 
 def train(cache: CubeCache, folder: Path, *, restart: bool = False, **changes: object) -> dict[str, object]:
-    refine = REFINE.model_copy(update=changes)
-    return Trainer(refine, Supply(lambda _: cache, 99), None, folder, World(), seed=0).train(restart=restart)
+    setup = setup_of(REFINE.model_copy(update=changes))
+    return Trainer(setup, Supply(lambda _: cache, 99), None, folder, World(), seed=0).train(restart=restart)
 
 
 def epochs(folder: Path) -> list[int]:
@@ -56,7 +56,7 @@ def test_a_copy_of_the_same_tomograms_goes_on(tmp_path: Path) -> None:
 
 def test_fewer_epochs_than_were_trained_are_refused(tmp_path: Path) -> None:
     train(cubes(tmp_path), tmp_path / "maps")
-    with pytest.raises(UserError, match=r"refine.epochs 1: .* training of 2 epochs"):
+    with pytest.raises(UserError, match=r"epochs 1: .* training of 2 epochs"):
         train(cubes(tmp_path), tmp_path / "maps", epochs=1)
 
 
@@ -98,7 +98,7 @@ def test_a_training_goes_on_only_with_its_own_settings_and_seed(tmp_path: Path) 
     train(cubes(tmp_path), tmp_path / "maps")
     with pytest.raises(UserError, match=r"mw_weight was 2\.0 and is 1\.0"):
         train(cubes(tmp_path), tmp_path / "maps", mw_weight=1.0)
-    trainer = Trainer(REFINE, Supply(lambda _: cubes(tmp_path), 99), None, tmp_path / "maps", World(), seed=7)
+    trainer = Trainer(setup_of(REFINE), Supply(lambda _: cubes(tmp_path), 99), None, tmp_path / "maps", World(), seed=7)
     with pytest.raises(UserError, match="seed was 0 and is 7"):
         trainer.train(restart=False)
 
@@ -118,7 +118,7 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_own_cubes(tmp_path: Path) -> 
 
 
 def test_a_loss_that_is_no_number_ends_the_training_before_it_is_saved(tmp_path: Path) -> None:
-    with pytest.raises(IsonetError, match=r"lower refine\.learning_rate"):
+    with pytest.raises(IsonetError, match=r"lower learning_rate"):
         train(cubes(tmp_path), tmp_path / "maps", learning_rate=1e30, warmup_steps=0)
     assert not list((tmp_path / "maps").rglob("*.pt"))
 

@@ -147,8 +147,8 @@ def test_a_pixel_size_that_nobody_gave_is_asked_for():
 def test_halves_are_asked_for_where_training_needs_them():
     tomogram("full/a.mrc")
     assert plan_of("prepare_star:\n  full: full\nmake_mask:\n").tomograms == 1
-    [mistake] = mistakes("prepare_star:\n  full: full\n" + TRAINING)
-    assert mistake.startswith("a: isonet2-n2n needs two halves")
+    [mistake] = mistakes("prepare_star:\n  full: full\n" + TRAINING, "refine.method=isonet2-n2n")
+    assert mistake.startswith("a: two halves are needed")
 
 
 def test_many_equal_mistakes_do_not_fill_the_screen():

@@ -1,0 +1,29 @@
+"""How the tomogram of a row was taken, as the physics wants to know it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from isonet2.io.star import TomogramRow
+from isonet2.io.tilts import read_tilts
+from isonet2.physics.acquisition import Optics, Tilts
+from isonet2.physics.tilts import intervals_of
+
+
+def optics_of(row: TomogramRow) -> Optics:
+    """What its CTF depends on."""
+    return Optics(
+        pixel_size_angstrom=row.pixel_size_angstrom,
+        defocus_angstrom=row.defocus_angstrom,
+        voltage_kv=row.voltage_kv,
+        cs_mm=row.cs_mm,
+        amplitude_contrast=row.amplitude_contrast,
+    )
+
+
+def tilts_of(row: TomogramRow, path: Callable[[str], Path]) -> Tilts:
+    """The measured tilts: those of its list, or else all from the lowest to the highest. `path` finds the list."""
+    if row.tilt_file is not None:
+        return intervals_of(read_tilts(path(row.tilt_file)))
+    return ((row.tilt_min_deg, row.tilt_max_deg),)

@@ -1,0 +1,47 @@
+"""What settings are made of: a field with its sentence, its unit and its other spellings, in a frozen section."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+
+def _as_list(value: Any) -> Any:
+    """`96,192,192` and a bare number are lists too."""
+    if isinstance(value, str):
+        return [part for part in value.strip("[]() ").replace(",", " ").split() if part]
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _or_nothing(value: Any) -> Any:
+    """IsoNet2's scripts write the absence of a value as a word."""
+    return None if isinstance(value, str) and value.strip().lower() == "none" else value
+
+
+Absent = BeforeValidator(_or_nothing)
+Numbers = Annotated[tuple[float, ...], BeforeValidator(_as_list)]
+Whole = Annotated[tuple[int, ...], BeforeValidator(_as_list)]
+Sizes = Annotated[tuple[int, int, int], BeforeValidator(_as_list)]
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    unit: str | None = None,
+    aliases: tuple[str, ...] = (),
+    positional: bool = False,
+    **limits: Any,
+) -> Any:
+    """A field: its sentence for `--help` and the README, its unit, its other spellings, its limits (ge, gt, le, lt)."""
+    extra: dict[str, Any] = {"unit": unit, "aliases": list(aliases), "positional": positional}
+    field: FieldInfo = Field(default=default, description=help, json_schema_extra=extra, **limits)
+    return field
+
+
+class Section(BaseModel):
+    """One stage's settings: frozen, and strict about names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, allow_inf_nan=False)

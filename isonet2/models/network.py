@@ -1,0 +1,29 @@
+"""What every network is: cubes in, cubes out, and parts that can be frozen."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+
+class Network(nn.Module, ABC):
+    """(B, 1, s, s, s) → (B, 1, s, s, s); s is a multiple of its shape's divisor, B may be 0.
+
+    The input is added to what the network makes of it: it learns what is missing and what is too much.
+    """
+
+    last: nn.Conv3d
+
+    @abstractmethod
+    def features(self, volume: Tensor) -> Tensor:
+        """(B, 1, s, s, s) → (B, c, s, s, s), for the last convolution."""
+
+    @abstractmethod
+    def encoder(self) -> Sequence[nn.Module]:
+        """The way down, the deepest level included."""
+
+    def forward(self, volume: Tensor) -> Tensor:
+        result: Tensor = volume + self.last(self.features(volume))
+        return result

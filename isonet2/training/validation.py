@@ -1,0 +1,99 @@
+"""How training goes, seen on cubes that are never trained on; and whether more of it would help."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from isonet2.data.dataset import Batch, CubeDataset, collate_for
+from isonet2.parallel.collectives import all_gather
+from isonet2.parallel.world import World, share
+from isonet2.physics.fourier import transform
+from isonet2.physics.wedge import rotated_wedges
+from isonet2.training.distances import shells_of
+from isonet2.training.learner import Learner
+
+_SHORTEST = 10  # epochs from which on a course can be judged
+_SLIGHT = 0.005  # of the loss: less is no progress
+
+
+def validate(
+    learner: Learner, dataset: CubeDataset, samples: Sequence[int], world: World, *, batch: int, noise_level: float
+) -> dict[str, float]:
+    """Losses of the averaged network, a mean over `samples`, and, where there are halves, the Fourier shell correlation
+    of what it makes of them, a mean over the shells in the measured region and in the wedge.
+
+    Each sample meets the same rotation and noise every time. Sums run in the order of the samples, whatever the ranks.
+    """
+    mine = [samples[n] for n in share(len(samples), rank=world.rank, size=world.size)]
+    collate, found = collate_for(dataset.cache), []
+    for first in range(0, len(mine), batch):
+        part = collate([dataset[(0, sample)] for sample in mine[first : first + batch]])
+        losses, predictions = learner.measure(part, noise_level=noise_level)
+        sums = _shell_sums(predictions.cpu(), part)
+        found += list(zip(*(loss.double().tolist() for loss in losses), sums, strict=True))
+    everything = [each for rank in all_gather(world, found) for each in rank]
+    count = len(everything)
+    total, measured, wedge = (sum(each[n] for each in everything) / count for n in range(3))
+    line = {"val_loss": total, "val_loss_measured": measured, "val_loss_wedge": wedge}
+    if dataset.cache.shards[0]["maps"] == 2:
+        fsc = _shell_means(torch.stack([each[3] for each in everything]).sum(0))
+        line |= {"val_fsc_measured": fsc[0], "val_fsc_wedge": fsc[1]}
+    return line
+
+
+def _shell_sums(predictions: Tensor, part: Batch) -> Tensor:
+    """Float64 (B, 2, 4, shells): Re A B*, |A|², |B|² and the number of components in each shell, of the measured
+    region and of the wedge, for the first and the last map of each sample."""
+    side = predictions.shape[-1]
+    shell_of, shells, weight = shells_of(side, predictions.device)
+    A, B = (transform(predictions[:, n].double()) for n in (0, -1))
+    M = rotated_wedges(side, part.tilts_deg, torch.eye(3).expand(len(predictions), 3, 3))[:, 0]
+    moments = torch.stack([(A * B.conj()).real, A.abs().square(), B.abs().square(), torch.ones_like(A.real)], dim=1)
+    regions = torch.stack([M, ~M], dim=1) * weight
+    sums = torch.zeros(len(predictions), 2, 4, shells, dtype=torch.float64)
+    values = (moments[:, None] * regions[:, :, None]).flatten(3)
+    return sums.index_add(3, shell_of.flatten(), values)
+
+
+def _shell_means(sums: Tensor) -> list[float]:
+    """(2, 4, shells) → the mean over the shells, weighed by their components, of both regions' correlations."""
+    cross, power_a, power_b, count = sums.unbind(1)
+    fsc = cross / (power_a * power_b).clamp_min(1e-30).sqrt()
+    means: list[float] = ((fsc * count).sum(-1) / count.sum(-1).clamp_min(1)).tolist()
+    return means
+
+
+def verdict(losses: Sequence[float]) -> dict[str, Any]:
+    """Whether training has converged, from the validation loss of each epoch: in a word, and in a sentence.
+
+    The last fifth of the epochs is compared with the fifth before it. Cubes overlap, so that it tells of progress more
+    than of memorised noise.
+    """
+    epochs = len(losses)
+    if epochs < _SHORTEST:
+        return {"state": "unknown", "sentence": f"{epochs} epochs are too few to tell whether training has converged."}
+    fifth = epochs // 5
+    recent = sum(losses[-fifth:]) / fifth
+    before = sum(losses[-2 * fifth : -fifth]) / fifth
+    best = min(range(epochs), key=losses.__getitem__)
+    gain = (before - recent) / abs(before)
+    if best < epochs - 2 * fifth and recent > losses[best] * (1 + _SLIGHT):
+        return {
+            "state": "overfitting",
+            "sentence": f"The validation loss was lowest at epoch {best + 1} and rises since: take the best network.",
+        }
+    if gain < _SLIGHT:
+        return {
+            "state": "converged",
+            "sentence": f"Converged: over the last {fifth} epochs the validation loss fell by less than "
+            f"{100 * _SLIGHT:g} %.",
+        }
+    return {
+        "state": "learning",
+        "sentence": f"Not converged: over the last {fifth} epochs the validation loss fell by {100 * gain:.1f} %; "
+        "more epochs would help.",
+    }
