@@ -1,7 +1,8 @@
-"""The command line: a verb per stage, and run, validate, plan, init, psf, fsc, resize, reference. A mistake is one line and exit 64."""
+"""The command line: a verb for each stage and each tool, and for jobs. A mistake is one line and exit 64."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ from isonet2.job.models import STAGES, Job, Section
 from isonet2.job.plan import plan_table
 from isonet2.job.reference import markdown_reference
 from isonet2.job.settings import Setting, did_you_mean, sections, settings_of
-from isonet2.job.tools import Fsc, Psf, Resize, tool_from_flags
+from isonet2.job.tools import TOOLS, tool_from_flags
 
 _JOB = Setting("job", "the job file, YAML or JSON", default="job.yaml", positional=True)
 _SET = Setting("set", "change the job: section.key=value, as often as you like", "section.key=value", kind="pairs")
@@ -60,6 +61,15 @@ _EXAMPLES = {
         "isonet2 predict --star_file tomograms.star --model network.pt -o corrected",
     ),
     "report": ("isonet2 report tomograms.star", "isonet2 report tomograms.star --truth_folder simulated/truth"),
+    "psf": (
+        "isonet2 psf tomograms.star --with_ctf",
+        "isonet2 psf --tilt_min -51 --tilt_max 60 --cube_size 64 --fourier",
+    ),
+    "fsc": (
+        "isonet2 fsc tomograms.star --with_mask",
+        "isonet2 fsc half1.mrc half2.mrc --tilt_min -60 --tilt_max 60 --mask soft_mask.mrc",
+    ),
+    "resize": ("isonet2 resize tomograms.star --apix 15 -o resized", "isonet2 resize tomogram.mrc --apix 10"),
 }
 
 
@@ -92,6 +102,11 @@ def _fail(error: IsonetError) -> int:
     if _is_first_rank():
         print(f"isonet2: {error}", file=sys.stderr)
     return error.exit_code
+
+
+def _warn(message: str) -> None:
+    if _is_first_rank():
+        print(f"isonet2: warning: {message}", file=sys.stderr)
 
 
 def _is_first_rank() -> bool:
@@ -128,6 +143,10 @@ def _commands() -> dict[str, Command]:
         )
         for stage in STAGES
     }
+    tools = {
+        name: Command(_summary(tool), _EXAMPLES[name], settings_of(tool), partial(_run_tool, name))
+        for name, tool in TOOLS.items()
+    }
     return {
         "run": Command(
             "Do what a job file says, stage by stage; what is done already is skipped.",
@@ -158,7 +177,7 @@ def _commands() -> dict[str, Command]:
             _init,
         ),
         **stages,
-        **{name: _tool_command(tool, examples, act) for name, (tool, examples, act) in _TOOLS.items()},
+        **tools,
         "reference": Command(
             "Print all sections and keys of the job file as Markdown.", ("isonet2 reference",), (), _reference
         ),
@@ -167,17 +186,6 @@ def _commands() -> dict[str, Command]:
 
 def _summary(section: type[Section]) -> str:
     return " ".join((section.__doc__ or "").split())
-
-
-def _tool_command(tool: type[Section], examples: tuple[str, ...], act: Callable[[Any], None]) -> Command:
-    """A command that is no stage: its settings are checked, then it works in this process."""
-
-    def run(arguments: Sequence[str]) -> None:
-        section = tool_from_flags(tool, arguments)
-        log.start_logging(rank=0)
-        act(section)
-
-    return Command(_summary(tool), examples, settings_of(tool), run)
 
 
 def _overview() -> str:
@@ -212,7 +220,7 @@ def _is_on(given: dict[str, Any], switch: str) -> bool:
 
 
 def _run_stage(stage: str, arguments: Sequence[str]) -> None:
-    _start(job_from_flags(stage, arguments), restart=False, always=True)
+    _start(job_from_flags(stage, arguments, _warn), restart=False, always=True)
 
 
 def _run(arguments: Sequence[str]) -> None:
@@ -225,7 +233,7 @@ def _start(job: Job, *, restart: bool, always: bool) -> None:
 
     if _is_first_rank():
         for warning in validate(job).warnings:
-            print(f"isonet2: warning: {warning}", file=sys.stderr)
+            _warn(warning)
     from isonet2.pipeline import run  # which imports torch: after the mistakes are found
 
     run(job, restart=restart, always=always)
@@ -257,43 +265,11 @@ def _init(arguments: Sequence[str]) -> None:
     print(plan_table(validate(load_job(path))))
 
 
-def _psf(section: Psf) -> None:
-    from isonet2.stages.psf import psf
-
-    for path in psf(section):
-        print(f"{path}: written")
-
-
-def _fsc(section: Fsc) -> None:
-    from isonet2.stages.fsc import fsc
-
-    print("\n".join(agreement.table() for agreement in fsc(section)))
-
-
-def _resize(section: Resize) -> None:
-    from isonet2.stages.resize import resize
-
-    for result in resize(section):
-        print(f"{result.path}: written")
-
-
-_TOOLS: dict[str, tuple[type[Section], tuple[str, ...], Callable[[Any], None]]] = {
-    "psf": (
-        Psf,
-        ("isonet2 psf tomograms.star --with_ctf", "isonet2 psf --tilt_min -51 --tilt_max 60 --cube_size 64 --fourier"),
-        _psf,
-    ),
-    "fsc": (
-        Fsc,
-        ("isonet2 fsc tomograms.star --with_mask", "isonet2 fsc half1.mrc half2.mrc --tilt_min -60 --tilt_max 60"),
-        _fsc,
-    ),
-    "resize": (
-        Resize,
-        ("isonet2 resize tomograms.star --apix 15 -o resized", "isonet2 resize tomogram.mrc --apix 10"),
-        _resize,
-    ),
-}
+def _run_tool(name: str, arguments: Sequence[str]) -> None:
+    section = tool_from_flags(TOOLS[name], arguments)
+    log.start_logging(rank=0)
+    for result in getattr(importlib.import_module(f"isonet2.stages.{name}"), name)(section):
+        print(result)
 
 
 def _reference(arguments: Sequence[str]) -> None:

@@ -27,7 +27,7 @@ from isonet2.parallel.memory import forget_peak, peak_memory_gb
 from isonet2.parallel.world import World
 
 Facts = dict[str, Any]
-_RESTARTED = ("refine", "predict")  # what goes on from where it stopped
+_RESTARTED = ("denoise", "refine", "predict")  # what goes on from where it stopped
 _SCHEDULER = ("SLURM_JOB_ID", "SLURM_JOB_PARTITION", "SLURM_RESTART_COUNT", "PBS_JOBID", "LSB_JOBID")
 
 

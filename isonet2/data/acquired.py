@@ -23,7 +23,8 @@ def optics_of(row: TomogramRow) -> Optics:
 
 
 def tilts_of(row: TomogramRow, path: Callable[[str], Path]) -> Tilts:
-    """The measured tilts: those of its list, or else all from the lowest to the highest. `path` finds the list."""
+    """The measured tilts: those of its list, which `path` finds, a stretch that is missing there being a gap; or else
+    all from the lowest to the highest."""
     if row.tilt_file is not None:
         return intervals_of(read_tilts(path(row.tilt_file)))
     return ((row.tilt_min_deg, row.tilt_max_deg),)

@@ -9,9 +9,9 @@ from isonet2.data.sources import Choice, deconvolved_map, halves, map_in, one_ma
 from isonet2.errors import UserError
 from isonet2.io.star import TomogramRow
 from isonet2.job.models import Refine, Training
+from isonet2.job.training import OF_HALVES
 
 Method = Literal["n2n", "isonet2", "isonet2-n2n"]
-OF_HALVES = ("n2n", "isonet2-n2n")
 
 
 def method_of(training: Training, rows: Sequence[TomogramRow]) -> Method:

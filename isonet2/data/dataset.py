@@ -26,11 +26,11 @@ class Batch(NamedTuple):
     """B training samples, the wedge of each along its own axes. B may be 0 on a rank with nothing to do."""
 
     maps: Tensor
-    """(B, H, s, s, s), inverted and standardised: the halves (H = 2), or the one map."""
+    """(B, H, s, s, s), inverted and standardised: the halves (H = 2) in random order, or the one map."""
     mask: Tensor
     """(B, 1, s, s, s), 0…1; ones without mask_loss."""
     noise: Tensor
-    """(B, H, s, s, s), white, of unit variance: one field for each map."""
+    """(B, 1, s, s, s), white, of unit variance."""
     tilts_deg: Tensor
     """(B, I, 2), intervals of measured tilts, NaN where a sample has fewer."""
     optics: Tensor
@@ -63,11 +63,11 @@ class CubeDataset(Dataset[Batch]):
         z, y, x = rng.integers(2 * self.cache.margin + 1, size=3)
         side = self.cache.cube_size
         crops = np.stack([cube[z : z + side, y : y + side, x : x + side] for cube in cubes])
-        maps = torch.from_numpy(crops[: shard["maps"]])
+        maps = torch.from_numpy(crops[rng.permutation(shard["maps"])])
         tilts = np.full((self._intervals, 2), np.nan)
         tilts[: len(shard["tilts_deg"])] = shard["tilts_deg"]
         rotation = self._rotation(rng, shard["tilts_deg"])
-        noise = rng.standard_normal(maps.shape, dtype=np.float32)
+        noise = rng.standard_normal((1, side, side, side), dtype=np.float32)
         return Batch(
             maps=maps,
             mask=torch.from_numpy(crops[-1:]) if self._with_mask else torch.ones_like(maps[:1]),
@@ -174,7 +174,7 @@ class _Collate:
         return Batch(
             maps=torch.empty(0, self.maps, *cube),
             mask=torch.empty(0, 1, *cube),
-            noise=torch.empty(0, self.maps, *cube),
+            noise=torch.empty(0, 1, *cube),
             tilts_deg=torch.empty(0, 1, 2, dtype=exact),
             optics=torch.empty(0, 5, dtype=exact),
             rotation=torch.empty(0, 3, 3, dtype=exact),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,15 +11,21 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from isonet2.data.acquired import optics_of, tilts_of
 from isonet2.data.window import Shape
 from isonet2.errors import UserError
 from isonet2.io.coordinates import points_inside, read_coordinates
 from isonet2.io.mrc import Volume, open_volume, read_header
 from isonet2.io.star import TomogramRow, file_in_column
-from isonet2.io.tilts import read_tilts
 from isonet2.physics.acquisition import Optics, Tilts
-from isonet2.physics.normalise import Normalisation, central_slab, measure_normalisation
-from isonet2.physics.tilts import intervals_of
+from isonet2.physics.normalise import (
+    SLAB,
+    Array,
+    Normalisation,
+    central_slab,
+    measure_normalisation,
+    percentile_normalisation,
+)
 
 
 @dataclass(frozen=True)
@@ -120,23 +126,10 @@ def _source(row: TomogramRow, path: Callable[[str], Path], choice: Choice) -> So
         coordinates=coordinates,
         shape=shape,
         number=len(centres_in(coordinates, shape, (0, shape[1]))) if coordinates is not None else row.number_subtomos,
-        optics=Optics(
-            pixel_size_angstrom=row.pixel_size_angstrom,
-            defocus_angstrom=row.defocus_angstrom,
-            voltage_kv=row.voltage_kv,
-            cs_mm=row.cs_mm,
-            amplitude_contrast=row.amplitude_contrast,
-        ),
-        tilts_deg=_tilts(row, path),
+        optics=optics_of(row),
+        tilts_deg=tilts_of(row, path),
         rows=(0, shape[1]),
     )
-
-
-def _tilts(row: TomogramRow, path: Callable[[str], Path]) -> Tilts:
-    """From its list of tilts, if it has one: a stretch of tilts that is missing there is a gap."""
-    if row.tilt_file is None:
-        return ((row.tilt_min_deg, row.tilt_max_deg),)
-    return intervals_of(read_tilts(path(row.tilt_file)))
 
 
 def halved(source: Source, part: Literal["top", "bottom"]) -> Source:
@@ -166,14 +159,24 @@ def _by(shape: Shape) -> str:
     return "×".join(map(str, shape))
 
 
-def normalisation_of(volumes: Sequence[Volume]) -> Normalisation:
+def normalisation_of(volumes: Sequence[Volume], how: Standard = "ours") -> Normalisation:
     """The affine map that the maps of one tomogram share. UserError if the middle of it is constant."""
+    slab, measure = _STANDARDS[how]
     try:
-        return measure_normalisation([_central_planes(volume) for volume in volumes])
+        return measure([_central_planes(volume, slab) for volume in volumes])
     except ValueError as error:
         raise UserError(f"{volumes[0].path}: {error}") from None
 
 
-def _central_planes(volume: Volume) -> Iterator[npt.NDArray[np.float32]]:
-    first, last = central_slab(volume.shape[0])
+Standard = Literal["ours", "isonet2 moments", "isonet2 percentiles"]
+_STANDARDS: dict[Standard, tuple[int, Callable[[Sequence[Iterable[Array]]], Normalisation]]] = {
+    "ours": (SLAB, measure_normalisation),
+    "isonet2 moments": (60, measure_normalisation),
+    "isonet2 percentiles": (60, percentile_normalisation),
+}
+"""How a tomogram is standardised by us, and by IsoNet2 for networks that it has trained."""
+
+
+def _central_planes(volume: Volume, slab: int) -> Iterator[Array]:
+    first, last = central_slab(volume.shape[0], slab)
     return (volume[z : z + 1] for z in range(first, last))

@@ -41,6 +41,8 @@ class NetworkInfo:
     snrfalloff: float = 1.0
     deconvstrength: float = 1.0
     highpassnyquist: float = 0.02
+    input_column: str | None = None
+    """The column of the STAR file that it was trained on, if that was named."""
     foreign: bool = False
     """Whether it was trained by IsoNet2, which standardises tomograms by the mean and standard deviation of the middle
     60 slices, for the method isonet2 by their 5th and 95th percentiles."""
@@ -76,15 +78,15 @@ def load_network(path: Path) -> tuple[Network, NetworkInfo]:
     except Exception as error:  # whatever the unpickler meets in a foreign file
         raise UserError(f"{path}: not a network file of isonet2 ({type(error).__name__})") from None
     if info is None:
-        names = f"of IsoNet2's {', '.join(READABLE)} can be read" if foreign else f"there are {', '.join(ARCHITECTURES)}"
+        names = (
+            f"of IsoNet2's {', '.join(READABLE)} can be read" if foreign else f"there are {', '.join(ARCHITECTURES)}"
+        )
         raise UserError(f"{path}: unknown network {arch!r}: {names}")
     network = build_network(info.shape, seed=0)
     try:
         network.load_state_dict(renamed(weights) if foreign else weights)
     except RuntimeError:
-        raise UserError(
-            f"{path}: its weights do not fit {arch}: the file is damaged or of another version"
-        ) from None
+        raise UserError(f"{path}: its weights do not fit {arch}: the file is damaged or of another version") from None
     return network.eval(), info
 
 
@@ -93,4 +95,5 @@ def _info(content: Mapping[str, Any], *, foreign: bool) -> NetworkInfo:
     if foreign:
         content = translated(content)
     said = {field.name: content[field.name] for field in fields(NetworkInfo) if field.name in content}
-    return NetworkInfo(**{**said, "shape": shape_of(content["arch"], content.get("shape", {})), "foreign": foreign})
+    shape = shape_of(content["arch"], {"adds_input": True} if foreign else content["shape"])
+    return NetworkInfo(**{**said, "shape": shape, "foreign": foreign})

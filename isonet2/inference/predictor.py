@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -15,7 +16,7 @@ from isonet2.data.tiles import Tile, Tiling
 from isonet2.data.window import Readable, read_window
 from isonet2.models.compute import Compute
 from isonet2.physics.acquisition import Tilts
-from isonet2.physics.fourier import filtered
+from isonet2.physics.fourier import filtered, frequencies
 from isonet2.physics.normalise import Normalisation
 from isonet2.physics.wedge import measured_region
 
@@ -31,6 +32,8 @@ class Predictor:
     cube_size: int
     tile_batch: int
     apply_mw_x1: bool
+    within_nyquist: bool = False
+    """Whether to leave out what lies beyond the sphere, of which networks that fill the wedge have learned nothing."""
 
     def row(
         self,
@@ -65,8 +68,17 @@ class Predictor:
             x = torch.from_numpy(batch).to(self.compute.device)
             if wedge is not None:
                 x = filtered(x, wedge)
-            y: Array = self.network(self.compute.lay_out(x)).float()[:, 0].cpu().numpy()
-        return y
+            y = self.network(self.compute.lay_out(x)).float()
+            if self.within_nyquist:
+                y = filtered(y, _nyquist_sphere(self.cube_size).to(y.device))
+        found: Array = y[:, 0].cpu().numpy()
+        return found
+
+
+@lru_cache(maxsize=2)
+def _nyquist_sphere(side: int) -> Tensor:
+    """Bool (side, side, side//2+1)."""
+    return frequencies((side, side, side)).square().sum(-1) <= 0.25
 
 
 def _batches(places: Sequence[tuple[Tile, Tile]], size: int) -> Iterator[Sequence[tuple[Tile, Tile]]]:

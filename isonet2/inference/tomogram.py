@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isonet2.data.filtered import phase_flip_of
-from isonet2.data.sources import Source, normalisation_of
+from isonet2.data.sources import Source, Standard, normalisation_of
 from isonet2.data.tiles import Tiling, tile_volume
 from isonet2.inference.predictor import Predictor, add_rows
 from isonet2.io.atomic import replacing
@@ -34,6 +34,7 @@ class Prediction:
 
     source: Source
     phase_flip: bool
+    standard: Standard
     tiling: Tiling
     outputs: tuple[Path, ...]
     key: str
@@ -50,10 +51,18 @@ class Prediction:
 
 
 def plan_prediction(
-    source: Source, section: Predict, *, cube_size: int, networks: Sequence[str], phase_flip: bool, folder: Path
+    source: Source,
+    section: Predict,
+    *,
+    cube_size: int,
+    networks: Sequence[str],
+    phase_flip: bool,
+    folder: Path,
+    standard: Standard = "ours",
+    prefix: str = "corrected",
 ) -> Prediction:
     """`networks`: what tells these (and how they compute) from others: rows of other ones are not taken up."""
-    stem = f"{section.output_prefix}_{source.name}"
+    stem = f"{section.output_prefix or prefix}_{source.name}"
     settings = section.model_dump(include={"apply_mw_x1", "padding_factor", "tile_batch", "keep_halves"})
     optics = list(vars(source.optics).values()) if phase_flip else None
     maps = [fingerprint(path) for path in source.maps]
@@ -63,6 +72,7 @@ def plan_prediction(
     return Prediction(
         source=source,
         phase_flip=phase_flip,
+        standard=standard,
         tiling=tile_volume(source.shape, side=cube_size, padding_factor=section.padding_factor),
         outputs=tuple(folder / f"{stem}{ending}.mrc" for ending in (_ENDINGS if keeps else _ENDINGS[:1])),
         key=key,
@@ -85,7 +95,7 @@ def predict_row(prediction: Prediction, row: int, predictors: Sequence[Predictor
                 flip(maps[n % len(maps)]) if flip else maps[n % len(maps)],
                 prediction.tiling,
                 row,
-                normalisation=_shared_normalisation(source, prediction.waiting),
+                normalisation=_shared_normalisation(source, prediction.standard, prediction.key),
                 tilts_deg=source.tilts_deg,
             )
             for n in range(max(len(maps), len(predictors)))
@@ -96,10 +106,10 @@ def predict_row(prediction: Prediction, row: int, predictors: Sequence[Predictor
 
 
 @lru_cache(maxsize=4)
-def _shared_normalisation(source: Source, _: Path) -> Normalisation:
-    """Kept for as long as the maps are the same: the name of the waiting folder stands for their content."""
+def _shared_normalisation(source: Source, standard: Standard, _: str) -> Normalisation:
+    """Kept for as long as the maps are the same: the key of the prediction stands for their content."""
     with source.opened() as maps:
-        return normalisation_of(maps)
+        return normalisation_of(maps, standard)
 
 
 @dataclass(frozen=True)
@@ -115,7 +125,7 @@ class _WaitingRow:
 def put_together(prediction: Prediction) -> None:
     """Write the outputs from their rows, plane by plane, and remove the rows, also outdated ones."""
     source, tiling = prediction.source, prediction.tiling
-    normalisation = _shared_normalisation(source, prediction.waiting)
+    normalisation = _shared_normalisation(source, prediction.standard, prediction.key)
     header = read_header(source.maps[0])
     for output, path in enumerate(prediction.outputs):
         rows = [_WaitingRow(prediction.waiting_row(output, row)) for row in range(len(tiling.z))]

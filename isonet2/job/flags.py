@@ -9,13 +9,17 @@ from __future__ import annotations
 import re
 import textwrap
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pydantic import ValidationError
+
+from isonet2 import log
 from isonet2.errors import UserError
 from isonet2.job.load import Place, Where, make_job
 from isonet2.job.models import Job, Resources
+from isonet2.job.option import WithoutEffect
 from isonet2.job.settings import Kind, Setting, by_spelling, did_you_mean, sections, settings_of
 
 _DASHES = "-–—"  # with the en and em dash that word processors make of two hyphens
@@ -46,8 +50,11 @@ def stage_settings(stage: str) -> tuple[Setting, ...]:
     return (*first, *settings_of(sections()[stage]), *(setting for setting in shared if setting not in first))
 
 
-def job_from_flags(stage: str, arguments: Sequence[str]) -> Job:
-    """The job of one stage that `isonet2 STAGE arguments…` asks for. UserError with a line for each mistake."""
+def job_from_flags(stage: str, arguments: Sequence[str], warn: Callable[[str], None] = log.warn) -> Job:
+    """The job of one stage that `isonet2 STAGE arguments…` asks for. UserError with a line for each mistake.
+
+    Options without effect are left out, with a warning: scripts written for IsoNet2 go on.
+    """
     given = parse_flags(arguments, stage_settings(stage))
     own = {setting.name for setting in settings_of(sections()[stage])}
     values: dict[str, Any] = {stage: {}}
@@ -57,7 +64,23 @@ def job_from_flags(stage: str, arguments: Sequence[str]) -> Job:
         target = values.setdefault(where[0], {}) if len(where) > 1 else values
         target[where[-1]] = value
         places[where] = Place(0, f"--{name}")
+    while idle := _without_effect(values):
+        for key, reason in idle.items():
+            name = key.rpartition(".")[2]
+            warn(f"--{name} has no effect and is left out: {reason}")
+            del values[stage][name]
     return make_job(values, places)
+
+
+def _without_effect(values: Mapping[str, Any]) -> Mapping[str, str]:
+    """The options that do nothing beside the others, and why; none as long as some are mistakes."""
+    try:
+        Job.model_validate(values)
+    except ValidationError as error:
+        for found in error.errors():
+            if isinstance(cause := found.get("ctx", {}).get("error"), WithoutEffect):
+                return cause.reasons
+    return {}
 
 
 def parse_flags(arguments: Sequence[str], settings: Iterable[Setting]) -> dict[str, Any]:

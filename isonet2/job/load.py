@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,7 +93,7 @@ def make_job(
     if errors:
         # What several settings have to agree on is only looked at where each of them is right.
         errors += _validated(_without(values, errors))[1]
-    found = [*mistakes, *(_sentence(error, values, places) for error in errors)]
+    found = [*mistakes, *(sentence for error in errors for sentence in _sentences(error, values, places))]
     if job is None or found:
         found.sort(key=lambda mistake: mistake[0].line)
         raise UserError("\n".join(dict.fromkeys(f"{place}: {sentence}" for place, sentence in found)))
@@ -223,20 +223,23 @@ def _without(values: Mapping[str, Any], errors: Sequence[ErrorDetails]) -> dict[
     }
 
 
-def _sentence(error: ErrorDetails, values: Mapping[str, Any], places: Mapping[Where, Place]) -> tuple[Place, str]:
+def _sentences(
+    error: ErrorDetails, values: Mapping[str, Any], places: Mapping[Where, Place]
+) -> Iterator[tuple[Place, str]]:
     """One of pydantic's findings in plain English. (All that it has against one value make the same sentence.)"""
     where = tuple(str(part) for part in error["loc"][:2])
     if error["type"] == "value_error":
-        message = str(error["ctx"]["error"])
-        # The rules about several settings start with the name of the one to change.
-        named = tuple(message.split(maxsplit=1)[0].rstrip(":").split("."))
         section_place = _nearest(where, places)
-        return places.get((*where, *named), section_place)._replace(key=section_place.key), message
+        for message in str(error["ctx"]["error"]).splitlines():
+            # The rules about several settings start with the name of the one to change.
+            named = tuple(message.split(maxsplit=1)[0].rstrip(":").split("."))
+            yield places.get((*where, *named), section_place)._replace(key=section_place.key), message
+        return
     section = sections().get(where[0], Job)
     path = where[:1] if section is Job else where
     setting = by_spelling(settings_of(section))[path[-1]]
     value = values[path[0]] if section is Job else values[path[0]][path[1]]
-    return _nearest(path, places), f"got {_shown(value)}, needs {setting.needs}"
+    yield _nearest(path, places), f"got {_shown(value)}, needs {setting.needs}"
 
 
 def _nearest(path: Where, places: Mapping[Where, Place]) -> Place:

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from isonet2.job.option import Section, option
+from isonet2.job.option import Section, WithoutEffect, option
 from isonet2.job.preparing import Deconv, Extract, MakeMask, PrepareStar, Simulate
 from isonet2.job.training import Denoise, Refine, Training
 
@@ -28,7 +28,9 @@ class Predict(Section):
     model: str | None = option(None, "network file; by default the one that this job trains", positional=True)
     model2: str | None = option(None, "network of the other half (split_halves): it predicts the second half map")
     output_dir: str = option("corrected_tomos", "folder for the corrected tomograms", aliases=("o", "outputdir"))
-    output_prefix: str = option("corrected", "first part of the names of the corrected tomograms")
+    output_prefix: str | None = option(
+        None, "first part of the names of what is written; by default corrected, or denoised for networks of denoise"
+    )
     input_column: str | None = option(
         None, "column of the STAR to read; by default what the network was trained on", aliases=("inputcolumn",)
     )
@@ -40,6 +42,12 @@ class Predict(Section):
     mixed_precision: bool = option(True, "half precision where the device is faster with it")
     keep_halves: bool = option(False, "also write the prediction of each half; with model2 always")
     tomo_idx: str | None = option(None, "only these tomograms, as in 1,3,5-7")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Predict:
+        if self.phaseflipped and not self.do_phaseflip_input:
+            raise WithoutEffect({"do_phaseflip_input": "the tomograms are phase-flipped already"})
+        return self
 
 
 class Report(Section):
@@ -83,13 +91,17 @@ class Job(Section):
         if not isinstance(values, Mapping):
             return values
         needed: dict[str, Any] = {}
-        for name in ("denoise", "refine"):
-            section = values.get(name)
-            if isinstance(section, Mapping) and True in (section.get("with_mask"), section.get("with_deconv")):
+        for name, kind in (("denoise", Denoise), ("refine", Refine)):
+            try:
+                section = kind.model_validate(values.get(name) or {})
+            except ValidationError:  # said by the validation of the section itself
+                continue
+            with_deconv = isinstance(section, Refine) and section.with_deconv
+            if section.with_mask or with_deconv:
                 needed["make_mask"] = {}
-                if section.get("with_deconv") is True:
-                    needed["deconv"] = {key: section[key] for key in _FORWARDED if key in section}
-        return {**needed, **values}
+            if with_deconv:
+                needed["deconv"] = {key: getattr(section, key) for key in _FORWARDED}
+        return {**values, **{name: section for name, section in needed.items() if values.get(name) is None}}
 
     @model_validator(mode="after")
     def _consistent(self) -> Job:
@@ -105,7 +117,21 @@ class Job(Section):
             raise ValueError("predict.model: name a network file, or let the job train one")
         if self.predict and self.predict.model2 and self.predict.model is None:
             raise ValueError("predict.model2 needs predict.model")
+        if idle := self._without_effect():
+            raise WithoutEffect(idle)
         return self
+
+    def _without_effect(self) -> dict[str, str]:
+        """Settings of a section that another section, or its absence, leaves without effect."""
+        found = {}
+        if self.extract and self.extract.cache_refresh_epochs and not self.trainings:
+            found["extract.cache_refresh_epochs"] = "this job trains nothing: set it where it does"
+        if self.refine and self.refine.with_deconv and self.deconv:
+            for name in _FORWARDED:
+                asked, done = getattr(self.refine, name), getattr(self.deconv, name)
+                if asked not in (done, Refine.model_fields[name].default):
+                    found[f"refine.{name}"] = f"the section deconv has its own, {done}"
+        return found
 
     @property
     def trainings(self) -> dict[str, Training]:

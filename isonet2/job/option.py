@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -20,6 +21,12 @@ def _or_nothing(value: Any) -> Any:
     return None if isinstance(value, str) and value.strip().lower() == "none" else value
 
 
+def _as_whole(value: Any) -> Any:
+    """A choice between numbers, from a command line, is text."""
+    return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+
+
+FromText = BeforeValidator(_as_whole)
 Absent = BeforeValidator(_or_nothing)
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_as_list)]
 Whole = Annotated[tuple[int, ...], BeforeValidator(_as_list)]
@@ -39,6 +46,15 @@ def option(
     extra: dict[str, Any] = {"unit": unit, "aliases": list(aliases), "positional": positional}
     field: FieldInfo = Field(default=default, description=help, json_schema_extra=extra, **limits)
     return field
+
+
+class WithoutEffect(ValueError):  # noqa: N818
+    """Settings that were changed and do nothing beside the others: a mistake in a job file, left out of a command."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        """`reasons`: of each name, why, and the cure."""
+        super().__init__("\n".join(f"{name} has no effect: {reason}" for name, reason in reasons.items()))
+        self.reasons = reasons
 
 
 class Section(BaseModel):

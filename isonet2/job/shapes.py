@@ -7,15 +7,28 @@ from itertools import pairwise
 from typing import Literal
 
 
-@dataclass(frozen=True)
-class UNetShape:
-    """A 3-D U-Net: channels from the finest level to the bottleneck, and 3³ convolutions in each level's stack.
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What all networks have: channels from the finest level to the deepest, each of which halves the grid; and whether
+    the input is added to what they make of it, as IsoNet2's do."""
+
+    channels: tuple[int, ...]
+    adds_input: bool = False
+
+    @property
+    def divisor(self) -> int:
+        """The side of a cube has to be a multiple of this."""
+        return int(2 ** (len(self.channels) - 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetShape(Shape):
+    """A 3-D U-Net: 3³ convolutions in the stacks of each level but the deepest, or one number for all.
 
     Between levels the grid is halved by a 2³ convolution of stride 2 and doubled by its transpose.
     """
 
-    channels: tuple[int, ...]
-    convolutions: int
+    convolutions: tuple[int, ...]
     block: Literal["plain", "residual"] = "plain"
     attention: bool = False
     normalisation: Literal["batch", "instance", "group", "none"] = "batch"
@@ -24,44 +37,26 @@ class UNetShape:
     def __post_init__(self) -> None:
         if len(self.channels) < 2 or min(self.channels) < 1:
             raise ValueError("channels: give a number ≥ 1 for each of two or more levels, as in 16,32,64")
+        if len(self.convolutions) not in (1, len(self.channels) - 1) or min(self.convolutions) < 1:
+            raise ValueError("convolutions: give one number ≥ 1, or one for each level but the deepest, as in 1,2,2")
 
     @property
-    def divisor(self) -> int:
-        """The side of a cube has to be a multiple of this."""
-        return int(2 ** (len(self.channels) - 1))
+    def stacks(self) -> tuple[int, ...]:
+        """Convolutions in each level's stacks."""
+        return self.convolutions * (len(self.channels) - 1) if len(self.convolutions) == 1 else self.convolutions
 
     @property
     def parameters(self) -> int:
         """Trainable parameters."""
         c = self.channels
         total = _convolution(27, 1, c[0]) + _convolution(27, c[0], 1) + self._stack(c[-1], c[-1], 2)
-        for fine, deep in pairwise(c):
-            total += self._stack(fine, fine, self.convolutions) + self._unit(8, fine, deep, normalised=deep)
-            total += _convolution(8, deep, fine) + self._stack(2 * fine, fine, self.convolutions)
+        for (fine, deep), count in zip(pairwise(c), self.stacks, strict=True):
+            total += self._stack(fine, fine, count) + self._unit(8, fine, deep, normalised=deep)
+            total += _convolution(8, deep, fine) + self._stack(2 * fine, fine, count)
             if self.attention:
                 gate = max(1, fine // 2)
                 total += fine * gate + _convolution(1, fine, gate) + _convolution(1, gate, 1)
         return total
-
-    @property
-    def values_trained(self) -> float:
-        """Values kept for the gradient, for each voxel of the input."""
-        c, deepest = self.channels, 8.0 ** (1 - len(self.channels))
-        # of a unit: the output of the convolution, which is normalised, and what the next one reads
-        unit = {"plain": 2.0, "residual": 3.0}[self.block] - (self.normalisation == "none")
-        unit += self.activation in ("gelu", "silu") and self.block == "plain"  # not in place
-        total = c[0] + 2 * unit * c[-1] * deepest
-        for n, (fine, deep) in enumerate(pairwise(c)):
-            # two stacks; the transposed convolution and its activation; the concatenation, twice as wide; the way down
-            total += ((2 * self.convolutions) * unit + 4 + 5 * self.attention) * fine / 8.0**n
-            total += (2 + 4 * (self.block == "residual")) * fine / 8.0**n * (self.block == "residual")
-            total += unit * deep / 8.0 ** (n + 1)
-        return total
-
-    @property
-    def values_predicted(self) -> float:
-        """Values held at once without a gradient, at the finest level, for each voxel of the input."""
-        return 6.8 * self.channels[0]
 
     def _stack(self, inputs: int, outputs: int, count: int) -> int:
         pairs = [(inputs, outputs), *[(outputs, outputs)] * (count - 1)]
@@ -74,19 +69,13 @@ class UNetShape:
         return taps * inputs * outputs + (outputs if self.normalisation == "none" else 2 * normalised)
 
 
-@dataclass(frozen=True)
-class HSFormerShape:
+@dataclass(frozen=True, kw_only=True)
+class HSFormerShape(Shape):
     """Transformer down, convolutions up: channels of the voxels, then of each level of tokens, the first of 2³ voxels;
     transformer blocks at each level, windows of at most `window`³ tokens."""
 
-    channels: tuple[int, ...]
     blocks: int
     window: int
-
-    @property
-    def divisor(self) -> int:
-        """The side of a cube has to be a multiple of this."""
-        return int(2 ** (len(self.channels) - 1))
 
     @property
     def parameters(self) -> int:
@@ -99,43 +88,32 @@ class HSFormerShape:
         return total
 
 
-@dataclass(frozen=True)
-class VTUNetShape:
+@dataclass(frozen=True, kw_only=True)
+class VTUNetShape(Shape):
     """Transformer down and up: as HSFormerShape, and as many blocks up, which also look across."""
 
-    channels: tuple[int, ...]
     blocks: int
     window: int
-
-    @property
-    def divisor(self) -> int:
-        """The side of a cube has to be a multiple of this."""
-        return int(2 ** (len(self.channels) - 1))
 
     @property
     def parameters(self) -> int:
         """Trainable parameters."""
         c = self.channels
-        total = _convolution(8, 1, c[1]) + _convolution(27, c[0], 1)
+        total = _convolution(27, 1, c[0]) + _convolution(8, c[0], c[1]) + _convolution(8, c[1], c[0])
+        total += _residual(c[0], c[0]) + _convolution(27, c[0], 1)
         total += sum(self.blocks * _transformer(width, self.window) for width in c[1:])
         for fine, deep in pairwise(c[1:]):
             cross = _transformer(fine, self.window) + _attention(fine, self.window) + 2 * fine
             total += _merging(fine, deep) + _expanding(deep, fine) + self.blocks * cross
-        return total + _expanding(c[1], c[0])
+        return total
 
 
-@dataclass(frozen=True)
-class SCUNetShape:
+@dataclass(frozen=True, kw_only=True)
+class SCUNetShape(Shape):
     """A U-Net of blocks that are half convolution, half transformer: channels from the finest level to the deepest."""
 
-    channels: tuple[int, ...]
     blocks: int
     window: int
-
-    @property
-    def divisor(self) -> int:
-        """The side of a cube has to be a multiple of this."""
-        return int(2 ** (len(self.channels) - 1))
 
     @property
     def parameters(self) -> int:
@@ -162,8 +140,9 @@ def _convolution(taps: int, inputs: int, outputs: int) -> int:
 
 
 def _residual(inputs: int, outputs: int) -> int:
-    """Two normalised 3³ convolutions, and a 1³ convolution beside them."""
-    return 2 * inputs + 27 * (inputs + outputs) * outputs + 2 * outputs + _convolution(1, inputs, outputs)
+    """Two 3³ convolutions, and a 1³ convolution beside them if they widen."""
+    shortcut = _convolution(1, inputs, outputs) if inputs != outputs else 0
+    return _convolution(27, inputs, outputs) + _convolution(27, outputs, outputs) + shortcut
 
 
 def _attention(channels: int, window: int) -> int:

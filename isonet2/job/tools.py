@@ -16,15 +16,14 @@ Tool = TypeVar("Tool", bound=Section)
 
 
 class Psf(Section):
-    """Write the point spread function of tilt ranges: what the missing wedge makes of a single point.
-
-    The point has density 1 and stays positive, unlike tomograms on disk; its peak is the share that was measured.
-    """
+    """Write the point spread function of tilt ranges: what the missing wedge makes of a single point."""
 
     star_file: str | None = option(
         None, "list of tomograms, for each of which one is made; without it, the settings below make one",
         positional=True)  # fmt: skip
-    output_dir: str = option("psf", "folder for NAME_psf.mrc", aliases=("o",))
+    output_dir: str = option(
+        "psf", "folder for NAME_psf.mrc: a point of density 1, bright, of which the measured share is left",
+        aliases=("o",))  # fmt: skip
     cube_size: int = option(96, "side of the cube", unit="voxels", ge=8, aliases=("size",))
     with_ctf: bool = option(False, "the CTF too, from the defocus: what it makes of the point")
     fourier: bool = option(
@@ -115,6 +114,9 @@ class Resize(Section):
             _refuse(self, ("output_star", "tomo_idx"), "a single map is resized: there is no list")
         return self
 
+
+TOOLS: dict[str, type[Section]] = {"psf": Psf, "fsc": Fsc, "resize": Resize}
+"""By command. Each works in isonet2/stages/NAME.py, in a function NAME that returns what to print, piece by piece."""
 
 _OF_CTF = ("defocus", "voltage", "cs", "ac")
 _OPTICS = ("tilt_min", "tilt_max", "pixel_size", *_OF_CTF)

@@ -8,10 +8,13 @@ from typing import Annotated, Any, Literal
 from pydantic import model_validator
 
 from isonet2.job.architectures import Architecture, NetworkShape, shape_of
-from isonet2.job.option import Absent, Numbers, Section, Whole, option
+from isonet2.job.option import Absent, FromText, Numbers, Section, Whole, WithoutEffect, option
 
 CtfMode = Annotated[Literal["phase_only", "wiener", "network"] | None, Absent]
+OF_HALVES = ("n2n", "isonet2-n2n")
+"""Methods that compare two halves."""
 NETWORK_PARTS = ("channels", "convolutions", "block", "attention", "normalisation", "activation")
+_NO_CTF = "no CTF is corrected in training: set CTF_mode"
 _DECONVOLVES = "it shapes the Wiener filter: set CTF_mode to wiener, or with_deconv"
 
 
@@ -20,28 +23,30 @@ class Training(Section):
 
     output_dir: str = option("isonet_maps", "folder for checkpoints, networks, metrics and previews",
                              aliases=("o", "outputdir"))  # fmt: skip
-    arch: Architecture = option("unet-medium", "the network; a larger one learns more, and needs more time and memory")
+    arch: Architecture = option("unet-tiny", "the network; a larger one takes more time and memory")
     pretrained_model: str | None = option(None, "network file to start from; its architecture is kept")
     freeze: Literal["encoder", "all_but_last"] | None = option(
         None, "what of a pretrained network stays as it is: the way down, or all but the last convolution"
     )
-    cube_size: int = option(96, "side of a training cube; a multiple of the network's divisor", unit="voxels", ge=8)
+    cube_size: int = option(48, "side of a training cube; a multiple of the network's divisor", unit="voxels", ge=8)
     epochs: int = option(50, "passes over all cubes", ge=1, aliases=("iterations",))
     batch_size: Annotated[int | None, Absent] = option(
         None, "cubes in one optimizer step over all ranks; by default 2 for each rank", ge=1
     )
     acc_batches: int = option(1, "split each batch into this many parts to save memory", ge=1)
     loss_func: Literal["L2", "L1", "Huber", "FSC"] = option("L2", "what is minimised")
+    optimizer: Literal["muon", "adamw"] = option(
+        "muon", "muon moves the kernels between hidden channels by orthogonal updates, and the rest by AdamW"
+    )
     learning_rate: float = option(1e-3, "highest learning rate, after warm-up", gt=0)
     learning_rate_min: float = option(1e-6, "learning rate at the end of the cosine", ge=0)
     warmup_steps: int = option(30, "optimizer steps from zero to the highest learning rate", ge=0)
     ema_decay: float = option(0.999, "how slowly the averaged network, which predicts, follows the trained one",
                               ge=0, lt=1)  # fmt: skip
     CTF_mode: CtfMode = option(
-        None,
-        "network: the network undoes the CTF; wiener: it learns a deconvolved target; phase_only: phases are flipped",
+        None, "how the CTF is corrected: by the network, by a Wiener-filtered target, or only the phases (phase_only)"
     )
-    clip_first_peak_mode: Literal[0, 1, 2, 3] = option(
+    clip_first_peak_mode: Annotated[Literal[0, 1, 2, 3], FromText] = option(
         0, "the CTF up to its first peak: 0 as it is, 1 constant, 2 raised by a negative sine, 3 by a cosine"
     )
     bfactor: float = option(0.0, "envelope of the CTF, which the network undoes: 200 to 500 sharpens", unit="Å²", ge=0)
@@ -68,10 +73,13 @@ class Training(Section):
     loader_workers: int | None = option(
         None, "loader processes for each rank; by default 4 with a GPU, else 0: read between the steps", ge=0,
         aliases=("ncpus",))  # fmt: skip
+    adds_input: bool = option(False, "add the input to what the network makes of it, as IsoNet2's networks do")
     channels: Annotated[Whole | None, Absent] = option(
         None, "of a unet: channels of each level, as in 16,32,64,128; by default those of arch"
     )
-    convolutions: int | None = option(None, "of a unet: 3³ convolutions in each stack; by default those of arch", ge=1)
+    convolutions: Annotated[Whole | None, Absent] = option(
+        None, "of a unet: 3³ convolutions in the stacks, a number for each level but the deepest or one for all"
+    )
     block: Literal["plain", "residual"] | None = option(None, "of a unet: its block; by default that of arch")
     attention: bool | None = option(None, "of a unet: attention gates on the skips; by default as arch has it")
     normalisation: Literal["batch", "instance", "group", "none"] | None = option(
@@ -89,11 +97,13 @@ class Training(Section):
     @property
     def shape(self) -> NetworkShape:
         """The network that is asked for; a pretrained one brings its own."""
-        changes = {name: getattr(self, name) for name in NETWORK_PARTS}
+        changes = {name: getattr(self, name) for name in ("adds_input", *NETWORK_PARTS)}
         return shape_of(self.arch, {name: value for name, value in changes.items() if value is not None})
 
     @model_validator(mode="after")
     def _consistent(self) -> Training:
+        if idle := without_effect(self):
+            raise WithoutEffect(idle)
         divisor = self.shape.divisor
         if self.pretrained_model is None and self.cube_size % divisor:
             lower = max(divisor, self.cube_size // divisor * divisor)
@@ -105,8 +115,6 @@ class Training(Section):
             raise ValueError("learning_rate_min is above learning_rate")
         if self.batch_size is not None and self.acc_batches > self.batch_size:
             raise ValueError(f"acc_batches {self.acc_batches} cannot split a batch_size of {self.batch_size}")
-        for name, reason in without_effect(self).items():
-            raise ValueError(f"{name} has no effect: {reason}")
         return self
 
 
@@ -153,13 +161,19 @@ _Rule = tuple[tuple[str, ...], Callable[[Any], bool], str]
 _RULES: tuple[_Rule, ...] = (
     (("bfactor", "clip_first_peak_mode"), lambda s: s.CTF_mode not in ("network", "wiener"),
      "it shapes the CTF: set CTF_mode to network or wiener"),
-    (("phaseflipped", "do_phaseflip_input"), lambda s: s.CTF_mode is None and not _is_on(s, "with_deconv"),
-     "no CTF is corrected: set CTF_mode"),
+    (("CTF_mode",), lambda s: s.CTF_mode == "phase_only" and not s.flips_phases and _method(s) in OF_HALVES,
+     "phase_only flips phases and does nothing else, and here it flips none: take network or wiener, or leave it out"),
+    (("phaseflipped",), lambda s: s.CTF_mode is None and not _is_on(s, "with_deconv"), _NO_CTF),
+    (("do_phaseflip_input",), lambda s: s.CTF_mode is None, _NO_CTF),
     (("do_phaseflip_input",), lambda s: s.phaseflipped, "the tomograms are phase-flipped already"),
+    (("with_deconv",), lambda s: s.CTF_mode is not None,
+     "CTF_mode takes tomograms that are not deconvolved: leave out one of them; with_mask makes the masks"),
+    (("with_deconv",), lambda s: getattr(s, "input_column", None) not in (None, "rlnDeconvTomoName"),
+     "input_column names other maps: leave out one of them; with_mask makes the masks"),
     (("snrfalloff", "deconvstrength", "highpassnyquist"),
      lambda s: s.CTF_mode != "wiener" and not _is_on(s, "with_deconv"), _DECONVOLVES),
     (("freeze",), lambda s: s.pretrained_model is None, "there is no pretrained_model"),
-    (("arch", *NETWORK_PARTS),
+    (("arch", "adds_input", *NETWORK_PARTS),
      lambda s: s.pretrained_model is not None, "a pretrained_model keeps its architecture"),
     (NETWORK_PARTS,
      lambda s: not s.arch.startswith("unet"), "it is a part of unet networks: choose one as arch"),
@@ -189,5 +203,5 @@ def _is_on(section: Training, name: str) -> bool:
 
 
 def _method(section: Training) -> str | None:
-    """The method that was named; that of a STAR file is not known here."""
-    return getattr(section, "method", None)
+    """The method, if it was named; that of a STAR file is not known here."""
+    return section.method if isinstance(section, Refine) else "n2n"

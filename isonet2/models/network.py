@@ -11,10 +11,11 @@ from torch import Tensor, nn
 class Network(nn.Module, ABC):
     """(B, 1, s, s, s) → (B, 1, s, s, s); s is a multiple of its shape's divisor, B may be 0.
 
-    The input is added to what the network makes of it: it learns what is missing and what is too much.
+    With `adds_input` the input is added to what the network makes of it.
     """
 
     last: nn.Conv3d
+    adds_input = False
 
     @abstractmethod
     def features(self, volume: Tensor) -> Tensor:
@@ -25,5 +26,5 @@ class Network(nn.Module, ABC):
         """The way down, the deepest level included."""
 
     def forward(self, volume: Tensor) -> Tensor:
-        result: Tensor = volume + self.last(self.features(volume))
-        return result
+        made: Tensor = self.last(self.features(volume))
+        return volume + made if self.adds_input else made

@@ -27,7 +27,9 @@ def build_network(shape: NetworkShape, *, seed: int) -> Network:
     """The network of this shape, its weights drawn from `seed` alone. The state of torch's generator is not touched."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _NETWORKS[type(shape)](shape)
+        network = _NETWORKS[type(shape)](shape)
+    network.adds_input = shape.adds_input
+    return network
 
 
 def freeze(network: Network, what: Literal["encoder", "all_but_last"]) -> None:

@@ -27,13 +27,13 @@ class UNet(Network):
             return nn.Sequential(nn.ConvTranspose3d(inputs, outputs, 2, stride=2), ACTIVATIONS[shape.activation](False))
 
         self.first = nn.Conv3d(1, c[0], 3, padding=1)
-        self.down_stacks = nn.ModuleList(stack(c[n], c[n], shape.convolutions) for n in levels)
+        self.down_stacks = nn.ModuleList(stack(c[n], c[n], shape.stacks[n]) for n in levels)
         self.down = nn.ModuleList(
             Unit(convolution(c[n], c[n + 1], 2, shape.normalisation, stride=2), *parts) for n in levels
         )
         self.bottleneck = stack(c[-1], c[-1], 2)
         self.up = nn.ModuleList(up(c[n + 1], c[n]) for n in levels)
-        self.up_stacks = nn.ModuleList(stack(2 * c[n], c[n], shape.convolutions) for n in levels)
+        self.up_stacks = nn.ModuleList(stack(2 * c[n], c[n], shape.stacks[n]) for n in levels)
         self.gates = nn.ModuleList(AttentionGate(c[n]) for n in levels if shape.attention)
         self.last = nn.Conv3d(c[0], 1, 3, padding=1)
 

@@ -1,7 +1,9 @@
 """VT-UNet: transformer blocks on the way down and on the way up, which also looks across at the way down.
 
 After Peiris et al., arXiv 2111.13300, with smaller patches and windows. Left out are its Fourier features: both
-attentions have a relative position bias here. The way up makes its own keys and values of the encoder's tokens.
+attentions have a relative position bias here. The way up makes its own keys and values of the encoder's tokens. Added
+are convolutions of the voxels and a long skip between them, as in SwinIR (arXiv 2108.10257): without, 60 steps on a
+denoising task took nothing of the noise away, with them 3/4.
 """
 
 from __future__ import annotations
@@ -11,32 +13,39 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from isonet2.job.shapes import VTUNetShape
+from isonet2.models.blocks import Residual
 from isonet2.models.network import Network
 from isonet2.models.windows import PatchMerging, WindowAttention, mixing, to_tokens, to_volume, transformer_blocks
 
 
 class VTUNet(Network):
-    """Patches of 2³ voxels become tokens; each level merges 2³ of them on the way down and expands them on the way up."""
+    """Patches of 2³ voxels become tokens; each level merges 2³ of them on the way down and expands them on the way up.
+
+    The features of the voxels are added to what became of them, and a residual block smooths the seams of the patches.
+    """
 
     def __init__(self, shape: VTUNetShape) -> None:
         super().__init__()
         c = shape.channels
         down = range(1, len(c) - 1)
-        self.embed = nn.Conv3d(1, c[1], 2, stride=2)
+        self.first = nn.Conv3d(1, c[0], 3, padding=1)
+        self.embed = nn.Conv3d(c[0], c[1], 2, stride=2)
         self.blocks = nn.ModuleList(transformer_blocks(width, shape.blocks, shape.window) for width in c[1:])
         self.merge = nn.ModuleList(PatchMerging(c[n], c[n + 1]) for n in down)
         self.expand = nn.ModuleList(PatchExpanding(c[n + 1], c[n]) for n in down)
         self.across = nn.ModuleList(
             nn.ModuleList(CrossBlock(c[n], shape.window, shifted=k % 2 == 1) for k in range(shape.blocks)) for n in down
         )
-        self.to_voxels = PatchExpanding(c[1], c[0])
+        self.to_voxels = nn.ConvTranspose3d(c[1], c[0], 2, stride=2)
+        self.smooth = Residual(c[0], c[0], 2, "none", "leaky_relu")
         self.last = nn.Conv3d(c[0], 1, 3, padding=1)
 
     def encoder(self) -> Sequence[nn.Module]:
-        return self.embed, self.blocks, self.merge
+        return self.first, self.embed, self.blocks, self.merge
 
     def features(self, volume: Tensor) -> Tensor:
-        tokens = self.blocks[0](to_tokens(self.embed(volume)))
+        first = self.first(volume)
+        tokens = self.blocks[0](to_tokens(self.embed(first)))
         levels = []
         for merge, blocks in zip(self.merge, self.blocks[1:], strict=True):
             levels.append(tokens)
@@ -45,7 +54,8 @@ class VTUNet(Network):
             tokens, seen = expand(tokens), levels.pop()
             for block in across:
                 tokens = block(tokens, seen)
-        return to_volume(self.to_voxels(tokens))
+        result: Tensor = self.smooth(first + self.to_voxels(to_volume(tokens)))
+        return result
 
 
 class CrossBlock(nn.Module):

@@ -105,7 +105,9 @@ class WindowAttention(nn.Module):
         seen = bias if mask is None else bias.masked_fill(~mask[:, None], -math.inf)
         found = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=seen.to(queries.dtype))
         if not len(tokens):
-            found = found + 0 * bias.sum()  # without samples, torch leaves it out, and other ranks wait for its gradient
+            found = (
+                found + 0 * bias.sum()
+            )  # without samples, torch leaves it out, and other ranks wait for its gradient
         result: Tensor = self.together(windows.join(found.transpose(2, 3).flatten(3)))
         return result
 

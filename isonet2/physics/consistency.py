@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from isonet2.physics.acquisition import Tilts
-from isonet2.physics.fourier import frequencies, multiplicity, transform
+from isonet2.physics.fourier import filtered, frequencies, multiplicity, transform
 from isonet2.physics.quality import tapered
 from isonet2.physics.wedge import measured_region
 
@@ -104,8 +104,9 @@ def wedge_filling(a: Tensor, b: Tensor, measured: Tensor, missing: Tensor) -> Te
 
 
 def _spectrum(volume: Tensor, gain: Tensor | None) -> Tensor:
-    spectrum = transform(tapered(volume.double()))
-    return spectrum if gain is None else spectrum * gain
+    """Filtered before the edges are tapered, so that the taper takes what the filter has carried over them."""
+    volume = volume.double()
+    return transform(tapered(volume if gain is None else filtered(volume, gain)))
 
 
 class _Shells:

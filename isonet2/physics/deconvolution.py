@@ -14,8 +14,12 @@ import torch
 from torch import Tensor
 
 from isonet2.physics.acquisition import Optics
-from isonet2.physics.ctf import clipped_ctf, reach_voxels
+from isonet2.physics.ctf import clipped_ctf, ctf_of
 from isonet2.physics.fourier import radial_gain
+
+WIDEST_HALO = 160
+_LEFT = 0.01  # of the result, from beyond the halo
+_RADII = 2**14  # half a voxel apart
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,12 @@ def wiener_gain(
     Of phase-flipped data CTF means |CTF|. The CTF is that of `ctf_gain`.
     """
     values = clipped_ctf(optics, clip_first_peak_mode, bfactor_angstrom2)
-
-    def gain(k: Tensor) -> Tensor:
-        transfer, snr = values(k), signal_to_noise(k, wiener, optics.pixel_size_angstrom)
-        return transfer * snr / (1 + transfer.square() * snr)
-
-    result = radial_gain(shape, gain)
+    result = radial_gain(shape, lambda k: _gain(values(k), signal_to_noise(k, wiener, optics.pixel_size_angstrom)))
     return result.abs() if flipped else result
+
+
+def _gain(transfer: Tensor, snr: Tensor) -> Tensor:
+    return transfer * snr / (1 + transfer.square() * snr)
 
 
 def signal_to_noise(k: Tensor, wiener: Wiener, pixel_size_angstrom: float) -> Tensor:
@@ -64,11 +67,35 @@ def signal_to_noise(k: Tensor, wiener: Wiener, pixel_size_angstrom: float) -> Te
     return falloff * 10**wiener.deconvstrength * highpass
 
 
-def wiener_halo_voxels(optics: Optics, wiener: Wiener) -> int:
-    """How many voxels around a box have to be known to deconvolve it as a part of the whole; at most 160.
+def wiener_halo_voxels(optics: Optics, wiener: Wiener, *, flipped: bool = False) -> int:
+    """How many voxels around a box have to be known to deconvolve it as a part of the whole; 160 at most, so perhaps
+    not enough.
 
-    The high-pass rings farthest: its cosine has risen at k = highpassnyquist/2, whose period is 2/highpassnyquist
-    voxels. 0.8 of a period leave 0.1 to 0.3 % rms of white noise, 0.4 to 0.8 % where amplitudes fall as 1/k and 0.9 to
-    1.2 % as 1/k² (5 to 15 Å per pixel, 2 to 6 µm). To it comes the reach of the defocus.
+    At least 0.8 of the period at which the high-pass has risen, or slow gradients would be lost differently in each
+    box; and so many that what the filter brings from farther away is less than 1 % rms of the result in noise whose
+    amplitude falls as 1/k: of this a face of the box sees half, its inside little. The kernel of a radial filter G is
+    h(r) = (2/r) ∫ k G(k) sin(2πkr) dk, a sine transform, of which the part beyond each radius is looked at. Above
+    Nyquist G fades out, or its end would ring.
     """
-    return min(160, math.ceil(1.6 / wiener.highpassnyquist + reach_voxels(optics)))
+    k = torch.linspace(0, 1, _RADII + 1, dtype=torch.float64)[1:-1]
+    fades = torch.cos(math.pi / 2 * ((k - 0.5) / 0.5).clamp(min=0)).square()
+    transfer = ctf_of(optics, k).abs() if flipped else ctf_of(optics, k)
+    moved = _sine_transform(k * fades * _gain(transfer, signal_to_noise(k, wiener, optics.pixel_size_angstrom)))
+    radius = torch.arange(1, _RADII) / 2
+    whole = _pink_power(moved, k)
+    halos = range(math.ceil(1.6 / wiener.highpassnyquist), WIDEST_HALO, 8)
+    enough = (halo for halo in halos if _pink_power(moved * (radius > halo), k) < _LEFT**2 * whole)
+    return next(enough, WIDEST_HALO)
+
+
+def _sine_transform(values: Tensor) -> Tensor:
+    """The discrete sine transform (type I, n values to n); its own inverse but for a factor."""
+    zero = values.new_zeros(1)
+    odd = torch.fft.rfft(torch.cat([zero, values, zero, -values.flip(0)]))
+    transformed: Tensor = -odd.imag[1:-1]
+    return transformed
+
+
+def _pink_power(moved: Tensor, k: Tensor) -> Tensor:
+    """What a kernel, given as the sine transform of k·G, leaves of noise whose power falls as 1/k²: ∫ (k·G)²/k² dk."""
+    return (_sine_transform(moved) / (k + 0.01)).square().sum()

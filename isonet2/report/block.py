@@ -21,6 +21,7 @@ from isonet2.report.measures import (
     round_length_nm,
 )
 from isonet2.report.plots import wedge_border
+from isonet2.report.support import Finding
 from isonet2.report.tomogram import Comparison, TomogramVolumes
 
 _SPECTRUM_SIDE = 160  # pixels: neighbours averaged, which also calms the speckle
@@ -54,13 +55,16 @@ class PlaneRow:
 
 @dataclass(frozen=True)
 class TomogramBlock:
-    """All of it. `wedge_power`: that of each volume over the power of its measured region; `border`: points (kx, kz)
-    that the first and the last tilt measure."""
+    """All of it. `result`: what its prediction is called; `kinship`: what the predicted halves have in common;
+    `wedge_power`: that of each volume over the power of its measured region; `border`: points (kx, kz) that the first
+    and the last tilt measure."""
 
     name: str
     shape: tuple[int, ...]
     pixel_size_angstrom: float
-    corrected: bool
+    predicted: bool
+    result: str
+    kinship: str
     summary: str
     planes: list[PlaneRow]
     spectra: list[Panel]
@@ -68,6 +72,12 @@ class TomogramBlock:
     border: list[tuple[float, float]]
     agreement: Agreement
     note: str
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What is to be believed of each region."""
+        verdicts = self.agreement.verdicts.items()
+        return [Finding(region.capitalize(), verdict.state, verdict.sentence) for region, verdict in verdicts]
 
 
 def tomogram_block(volumes: TomogramVolumes, comparison: Comparison | None, *, longest: int) -> TomogramBlock:
@@ -82,7 +92,9 @@ def tomogram_block(volumes: TomogramVolumes, comparison: Comparison | None, *, l
         name=row.name,
         shape=volumes.raw.shape,
         pixel_size_angstrom=row.pixel_size_angstrom,
-        corrected=volumes.corrected is not None,
+        predicted=volumes.result is not None,
+        result=volumes.origin.result,
+        kinship=volumes.origin.kinship,
         summary=_summary(volumes),
         planes=_plane_rows(volumes, longest),
         spectra=[_spectrum(row.name, label, crop, wedge_power[label]) for label, crop in crops.items()],

@@ -14,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from isonet2.physics.quality import regions, shell_correlation
+from isonet2.physics.acquisition import Tilts
+from isonet2.physics.consistency import measured_and_missing
+from isonet2.physics.quality import shell_correlation
 
 Array = npt.NDArray[np.float32]
 CROP = 192
@@ -105,13 +107,11 @@ def power_spectrum_xz(volume: Array) -> npt.NDArray[np.float64]:
     return logarithm
 
 
-def shell_curves(
-    a: Array, b: Array, *, pixel_size_angstrom: float, tilt_min_deg: float, tilt_max_deg: float
-) -> ShellCurves:
-    """Shell correlations of two maps (z, y, x) in both regions of one tilt range."""
+def shell_curves(a: Array, b: Array, *, pixel_size_angstrom: float, tilts_deg: Tilts) -> ShellCurves:
+    """Shell correlations of two maps (z, y, x) in both regions."""
     first, second = torch.from_numpy(a), torch.from_numpy(b)
     curves = {}
-    for name, region in zip(("measured", "wedge"), regions(first.shape, tilt_min_deg, tilt_max_deg), strict=True):
+    for name, region in zip(("measured", "wedge"), measured_and_missing(first.shape, tilts_deg), strict=True):
         cycles_per_voxel, fsc = shell_correlation(first, second, region)
         curves[name] = ShellCurve(cycles_per_voxel.double().numpy() / pixel_size_angstrom, fsc.double().numpy())
     return curves

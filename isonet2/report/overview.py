@@ -1,18 +1,22 @@
-"""The first paragraph of the page and its main numbers, from whatever the job has come to."""
+"""The top of the page: a paragraph, what is to be believed, and the main numbers, from whatever the job has come to."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from isonet2.job.architectures import ARCHITECTURES
 from isonet2.job.models import Job
 from isonet2.report import words
-from isonet2.report.agreement import SAME_NETWORK
 from isonet2.report.block import TomogramBlock
-from isonet2.report.records import RunRecords
+from isonet2.report.records import Course, RunRecords
+from isonet2.report.support import Finding, State
 from isonet2.report.tomogram import Scores
 
 _PLACES = {"cc": "overall", "cc_measured": "in the measured region", "cc_wedge": "inside the wedge"}
+_STATES: dict[str, State] = {"converged": "good", "learning": "caution", "overfitting": "bad", "unknown": "unknown"}
+_WORST: tuple[State, ...] = ("bad", "caution", "unknown", "good")
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,32 @@ class KeyNumber:
     label: str
 
 
+@dataclass(frozen=True)
+class Overview:
+    """What a reader sees first."""
+
+    paragraph: str
+    findings: list[Finding]
+    numbers: list[KeyNumber]
+
+
 def overview(
-    job: Job, records: RunRecords, blocks: list[TomogramBlock], total: int, scores: Scores
-) -> tuple[str, list[KeyNumber]]:
-    """The paragraph and the numbers; `total` tomograms of which `blocks` are shown, `scores` empty without truth."""
-    sentences = [_data(blocks, total), _training(job, records), _quality(blocks, scores), _cost(records)]
-    return " ".join(sentence for sentence in sentences if sentence), _key_numbers(records, blocks, scores)
+    job: Job,
+    records: RunRecords,
+    blocks: list[TomogramBlock],
+    *,
+    total: int,
+    scores: Scores,
+    convergence: Mapping[str, Mapping[str, Any]],
+) -> Overview:
+    """`total` tomograms of which `blocks` are shown; `scores`: empty without truth; `convergence`: state and sentence
+    for each course of training that held out cubes, by its name."""
+    sentences = [_data(blocks, total), _training(job, records), _quality(scores), _cost(records)]
+    return Overview(
+        paragraph=" ".join(sentence for sentence in sentences if sentence),
+        findings=_convergence(records, convergence) + _support(blocks),
+        numbers=_key_numbers(records, blocks, scores),
+    )
 
 
 def _data(blocks: list[TomogramBlock], total: int) -> str:
@@ -36,51 +60,89 @@ def _data(blocks: list[TomogramBlock], total: int) -> str:
         return f"The list holds {words.count(total, 'tomogram')}, none of which is there any more."
     kinds = {f"{words.size(block.shape)} voxels of {block.pixel_size_angstrom:.4g} Å" for block in blocks}
     kind = f" ({kinds.pop()})" if len(kinds) == 1 and len(blocks) == total else ""
-    corrected = sum(block.corrected for block in blocks)
-    if not corrected:
+    predicted = sum(block.predicted for block in blocks)
+    if not predicted:
         return f"This job holds {words.count(total, 'tomogram')}{kind}; nothing has been corrected yet."
-    if corrected < len(blocks):
+    if predicted < len(blocks):
         return f"Of {words.count(total, 'tomogram')}{kind}, some have been corrected and some have not."
+    if blocks[0].result == "denoised":
+        return f"The noise of {words.count(total, 'tomogram')}{kind} was reduced; the missing wedge was left as it is."
     return f"The missing wedge of {words.count(total, 'tomogram')}{kind} was filled and their noise reduced."
 
 
 def _training(job: Job, records: RunRecords) -> str:
-    epochs = records.epochs
-    if not epochs:
-        return ""
-    network = "The network"
-    if job.refine:
-        millions = ARCHITECTURES[job.refine.arch].parameters / 1e6
-        network = f"A network of {millions:.1f} million parameters ({job.refine.arch}, {job.refine.method})"
-    first, last = epochs[0], epochs[-1]
+    """A sentence for each stage of training, of one network or of two, each on one half of the specimen."""
+    stages: dict[str, list[Course]] = {}
+    for course in records.courses:
+        stages.setdefault(course.stage, []).append(course)
+    return " ".join(_network(job, courses, records.facts(stage).get("method")) for stage, courses in stages.items())
+
+
+def _network(job: Job, courses: list[Course], method: str | None) -> str:
+    section, several = job.trainings.get(courses[0].stage), len(courses) > 1
+    network = "Two networks" if several else "The network"
+    if section is not None:
+        kind = ", ".join(filter(None, (section.arch, method)))
+        network = "Two networks" if several else "A network"
+        network += f" of {section.shape.parameters / 1e6:.1f} million parameters ({kind})"
+    what = "the top and from the bottom half of these tomograms" if several else "these tomograms"
+    last = courses[-1].epochs[-1]
+    losses = " and ".join(f"from {c.epochs[0]['loss']:.3g} to {c.epochs[-1]['loss']:.3g}" for c in courses)
     return (
-        f"{network} learned from these tomograms alone for {words.count(last['epoch'], 'epoch')} "
-        f"({words.count(last['step'], 'step')}); its loss went from {first['loss']:.3g} to {last['loss']:.3g}."
+        f"{network} learned from {what} alone for {words.count(last['epoch'], 'epoch')} "
+        f"({words.count(last['step'], 'step')}); {'their losses' if several else 'its loss'} went {losses}."
     )
 
 
-def _quality(blocks: list[TomogramBlock], scores: Scores) -> str:
-    if "corrected" in scores:
-        (raw, raw_wedge), (linear, linear_wedge), (corrected, corrected_wedge) = (
-            [words.correlation(scores[name][key]) for key in ("cc", "cc_wedge")]
-            for name in ("raw", "linear", "corrected")
-        )
-        return (
-            f"The correlation with the known truth went from {raw} to {corrected}, inside the missing wedge from "
-            f"{raw_wedge} to {corrected_wedge}; the best linear filter, which knows the truth, reaches {linear} and "
-            f"{linear_wedge}."
-        )
-    kept = [block for block in blocks if block.agreement.predicted]
-    if not kept:
+def _convergence(records: RunRecords, convergence: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
+    several = len(records.courses) > 1
+    findings = []
+    for course in records.courses:
+        about = f"Training ({course.name})" if several else "Training"
+        found = convergence.get(course.name)
+        if found is None:
+            text = "Nobody can tell whether it has converged: no cubes were held out; set validation_share."
+            findings.append(Finding(about, "unknown", text))
+        else:
+            word = "Overfitting. " if found["state"] == "overfitting" else ""  # the other sentences begin with theirs
+            findings.append(Finding(about, _STATES[found["state"]], word + found["sentence"]))
+    return findings
+
+
+def _support(blocks: list[TomogramBlock]) -> list[Finding]:
+    """Of one tomogram the whole sentence, of several what they have in common."""
+    judged = {block.name: block.agreement.verdicts for block in blocks if block.agreement.verdicts}
+    findings = []
+    for region in ("measured region", "missing wedge") if judged else ():
+        verdicts = {name: found[region] for name, found in judged.items()}
+        states = {verdict.state for verdict in verdicts.values()}
+        headlines: dict[str, list[str]] = {}
+        for name, verdict in verdicts.items():
+            headlines.setdefault(verdict.headline, []).append(name)
+        found = [f"{', '.join(names)}: {words.uncapitalised(headline)}" for headline, names in headlines.items()]
+        text = f"{'; '.join(found)}."
+        if len(judged) == 1:
+            text = next(iter(verdicts.values())).sentence
+        findings.append(Finding(region.capitalize(), next(s for s in _WORST if s in states), text))
+    return findings
+
+
+def _quality(scores: Scores) -> str:
+    result = result_of(scores)
+    if not result:
         return ""
-    measured, wedge = (
-        words.resolution(curve.resolution_angstrom(0.143), 2 * kept[0].pixel_size_angstrom)
-        for curve in kept[0].agreement.predicted.values()
+    (raw, raw_wedge), (linear, linear_wedge), (found, found_wedge) = (
+        [words.correlation(scores[name][key]) for key in ("cc", "cc_wedge")] for name in ("raw", "linear", result)
     )
     return (
-        f"Predictions from the two halves of {kept[0].name} agree to {measured} in the measured region and to {wedge} "
-        f"in the missing wedge (FSC 0.143; {SAME_NETWORK}: this bounds the noise, not the invention)."
+        f"The correlation with the known truth went from {raw} to {found}, inside the missing wedge from {raw_wedge} "
+        f"to {found_wedge}; the best linear filter, which knows the truth, reaches {linear} and {linear_wedge}."
     )
+
+
+def result_of(scores: Scores) -> str:
+    """What the predictions are called in `scores`; empty if nothing was predicted."""
+    return next((name for name in ("corrected", "denoised") if name in scores), "")
 
 
 def _cost(records: RunRecords) -> str:
@@ -96,12 +158,16 @@ def _cost(records: RunRecords) -> str:
 
 def _key_numbers(records: RunRecords, blocks: list[TomogramBlock], scores: Scores) -> list[KeyNumber]:
     numbers = []
-    if "corrected" in scores:
+    if result := result_of(scores):
         for key, place in _PLACES.items():
-            before, after = (words.correlation(scores[name][key]) for name in ("raw", "corrected"))
+            before, after = (words.correlation(scores[name][key]) for name in ("raw", result))
             numbers.append(KeyNumber(f"{before} → {after}", f"correlation with the truth {place}"))
     else:
         numbers += _wedge_power(blocks)
+    shares = [block.agreement.share for block in blocks if math.isfinite(block.agreement.share)]
+    if shares:
+        mean = words.percent(sum(shares) / len(shares))
+        numbers.append(KeyNumber(mean, "of the agreement with the other half that its noise allows"))
     done = [record for record in records.stages if record.finished]
     if done:
         numbers.append(KeyNumber(words.duration(sum(record.seconds for record in done)), "all stages"))
@@ -113,8 +179,8 @@ def _key_numbers(records: RunRecords, blocks: list[TomogramBlock], scores: Score
 def _wedge_power(blocks: list[TomogramBlock]) -> list[KeyNumber]:
     """How full the wedge is, on average: before, and after where there is an after."""
     means = []
-    for label in ("raw", "corrected"):
-        ratios = [block.wedge_power[label] for block in blocks if label in block.wedge_power]
+    for labels in (("raw",), ("corrected", "denoised")):
+        ratios = [ratio for block in blocks for label, ratio in block.wedge_power.items() if label in labels]
         if ratios:
             means.append(f"{sum(ratios) / len(ratios):.2f}")
     return [KeyNumber(" → ".join(means), "power inside the wedge over power where the tilts measured")] if means else []

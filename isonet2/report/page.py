@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jinja2
 
 from isonet2 import __version__
 from isonet2.job.models import Job
 from isonet2.report import words
-from isonet2.report.agreement import SAME_NETWORK, Picture, picture, score_table
+from isonet2.report.agreement import Picture, picture, score_table
 from isonet2.report.block import Panel, TomogramBlock
 from isonet2.report.images import data_uri, smaller_png
+from isonet2.report.origin import SAME_NETWORK
 from isonet2.report.overview import overview
 from isonet2.report.plots import COLOURS, epoch_figure, loss_figure
-from isonet2.report.records import RunRecords, metrics_folder
+from isonet2.report.records import Course, RunRecords
 from isonet2.report.tomogram import Scores
 
 _PREVIEWS = 4
@@ -31,15 +35,30 @@ _PREVIEW_NUMBERS = {
 }
 
 
+@dataclass(frozen=True)
+class CourseBlock:
+    """What the page shows of one course of training."""
+
+    name: str
+    pictures: list[Picture]
+    previews: list[Panel]
+
+
 def render_page(
-    job: Job, records: RunRecords, blocks: list[TomogramBlock], *, total: int, missing: list[str], scores: Scores
+    job: Job,
+    records: RunRecords,
+    blocks: list[TomogramBlock],
+    *,
+    total: int,
+    missing: list[str],
+    scores: Scores,
+    convergence: Mapping[str, Mapping[str, Any]],
 ) -> str:
     """One HTML file that needs no other.
 
     `blocks` are the tomograms that are shown, of `total`; `missing` those whose files are gone; `scores` the means
-    over all tomograms with a known truth, or empty.
+    over all tomograms with a known truth, or empty; `convergence`: see `overview`.
     """
-    paragraph, key_numbers = overview(job, records, blocks, total, scores)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("isonet2.report", ""),
         autoescape=True,
@@ -51,12 +70,10 @@ def render_page(
     return environment.get_template("template.html.j2").render(
         title=job.folder.resolve().name,
         version=__version__,
-        paragraph=paragraph,
-        key_numbers=key_numbers,
+        top=overview(job, records, blocks, total=total, scores=scores, convergence=convergence),
         records=records,
         longest_s=max((record.seconds for record in records.stages), default=0.0),
-        training=_training_pictures(records),
-        previews=_previews(job, records),
+        courses=[CourseBlock(course.name, _pictures(course), _previews(course)) for course in records.courses],
         blocks=blocks,
         total=total,
         missing=missing,
@@ -66,34 +83,38 @@ def render_page(
     )
 
 
-def _training_pictures(records: RunRecords) -> list[Picture]:
+def _pictures(course: Course) -> list[Picture]:
     """The loss, then every other number that the epochs, and the previews, have recorded."""
-    epochs, previews = records.epochs, records.previews
-    if not epochs:
-        return []
-    pictures = [picture("Loss", partial(loss_figure, epochs), "loss of each epoch: total, measured part, wedge part")]
+    epochs, previews = course.epochs, course.previews
+    held_out = "; dashed: of cubes that were held out" if course.held_out_losses else ""
+    pictures = [picture("Loss", partial(loss_figure, epochs), f"loss of each epoch and its parts{held_out}")]
+    regions = {f"val_fsc_{place}": (place, colour) for place, colour in COLOURS.items()}
+    if any(key in line for line in epochs for key in regions):
+        draw = partial(epoch_figure, epochs, regions, "mean FSC")
+        title = f"Held-out cubes: predicted halves ({SAME_NETWORK})"
+        pictures.append(picture(title, draw, "Fourier shell correlation of predicted halves of held-out cubes"))
     for key, label in _SERIES.items():
         if any(key in line for line in epochs):
             draw = partial(epoch_figure, epochs, {key: (label, None)}, label)
             pictures.append(picture(label.capitalize(), draw, f"{label} of each epoch"))
-    if len(previews) > 1:
+    compared = [line for line in previews if "cc_halves_measured" in line]
+    if len(compared) > 1:
         places = {f"cc_halves_{place}": (place, colour) for place, colour in COLOURS.items()}
-        draw = partial(epoch_figure, previews, places, "correlation")
-        title = f"Predicted halves ({SAME_NETWORK})"
+        draw = partial(epoch_figure, compared, places, "correlation")
+        title = f"Previews: predicted halves ({SAME_NETWORK})"
         pictures.append(picture(title, draw, "correlation of the predictions of the two halves at each preview"))
     return pictures
 
 
-def _previews(job: Job, records: RunRecords) -> list[Panel]:
+def _previews(course: Course) -> list[Panel]:
     """A few of the pictures that training drew, evenly spread, the last one included."""
-    folder = metrics_folder(job)
-    drawn = [line for line in records.previews if (folder / line["image"]).is_file()]
+    drawn = [line for line in course.previews if (course.folder / line["image"]).is_file()]
     chosen = drawn[:: -max(1, -(-len(drawn) // _PREVIEWS))][::-1]
     panels = []
     for line in chosen:
         numbers = "; ".join(f"{label} {line[key]:.2f}" for key, label in _PREVIEW_NUMBERS.items() if key in line)
         label = f"Epoch {line['epoch']}: {numbers}"
-        png = (folder / line["image"]).read_bytes()
+        png = (course.folder / line["image"]).read_bytes()
         alt = f"slices and spectrum before and after, epoch {line['epoch']}"
         panels.append(Panel(label, data_uri(smaller_png(png, _PREVIEW_PIXELS)), alt))
     return panels

@@ -28,6 +28,7 @@ from isonet2.report.measures import (
 
 COLOURS = {"measured": "#2f7fd1", "wedge": "#d9730d"}  # told apart by all eyes, on white and on black
 _PREVIEW_DPI = 110
+_HELD_OUT = "val_"  # what the keys of held-out cubes begin with
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,15 @@ def new_figure(width_inch: float, height_inch: float) -> Figure:
 
 
 def loss_figure(lines: Iterable[Mapping[str, Any]], ink: Ink = LIGHT) -> Figure:
-    """The loss by epoch, from the lines of metrics.jsonl: total, and its parts in the measured region and the wedge."""
-    parts: dict[str, tuple[str, str | None]] = {"loss": ("total", None)}
-    parts |= {f"loss_{place}": (f"{place} part", colour) for place, colour in COLOURS.items()}
+    """The loss by epoch, from the lines of metrics.jsonl: total, and its parts in the measured region and the wedge, if
+    it has both; dashed on cubes that were held out."""
     epochs = [line for line in lines if line.get("kind") == "epoch"]
+    parts: dict[str, tuple[str, str | None]] = {"loss": ("total", None)}
+    if any(line.get("loss_wedge") for line in epochs):
+        parts |= {f"loss_{place}": (f"{place} part", colour) for place, colour in COLOURS.items()}
+    if any("val_loss" in line for line in epochs):
+        held_out = {f"{_HELD_OUT}{key}": ("", colour) for key, (_, colour) in parts.items()}
+        parts |= held_out | {f"{_HELD_OUT}loss": ("total, held-out cubes", None)}
     return epoch_figure(epochs, parts, "loss", ink, logarithmic=True)
 
 
@@ -67,14 +73,18 @@ def epoch_figure(
 ) -> Figure:
     """Numbers by epoch, from lines of metrics.jsonl; `parts`: the label and colour (None: the ink's) of each key.
 
-    The y axis starts at zero; it is logarithmic if asked for and if all values are positive.
+    What was measured on held-out cubes is dashed. The y axis starts at zero; it is logarithmic if asked for and if all
+    values are positive.
     """
-    figure = new_figure(3.7, 2.5)
+    labels = sum(bool(label) for label, _ in parts.values())
+    figure = new_figure(3.7, 2.5 + 0.1 * labels)
     axes = figure.add_subplot()
     smallest = np.inf
     for key, (label, colour) in parts.items():
         x, y = _by_epoch(lines, key)
-        axes.plot(x, y, color=colour or ink.text, label=label, marker="o" if x.size < 30 else "", markersize=3)
+        style = "--" if key.startswith(_HELD_OUT) else "-"
+        marker = "o" if x.size < 30 else ""
+        axes.plot(x, y, style, color=colour or ink.text, label=label or None, marker=marker, markersize=3)
         smallest = min(smallest, y.min(initial=np.inf))
     if logarithmic and 0 < smallest < np.inf:
         axes.set_yscale("log")
@@ -85,8 +95,8 @@ def epoch_figure(
         axes.set_ylim(bottom=min(0, smallest))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _dress(axes, ink, "epoch", y_label)
-    if len(parts) > 1:
-        axes.legend(fontsize=8, labelcolor=ink.text, frameon=False)
+    if labels > 1:
+        figure.legend(loc="outside lower center", ncols=2, fontsize=8, labelcolor=ink.text, frameon=False)
     return figure
 
 

@@ -9,9 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from isonet2.job.models import STAGES, Job, Refine
+from isonet2.job.models import STAGES, Job
 
-_PARTS = ("top", "bottom")
+_TRAINING = ("denoise", "refine")
+_PARTS = ("top", "bottom")  # of split_halves
 
 
 @dataclass(frozen=True)
@@ -99,14 +100,18 @@ def stage_path(job: Job, stage: str) -> Path:
 
 
 def _metrics(job: Job) -> Iterator[tuple[str, str, Path]]:
-    """Stage, part and metrics file of every network that the job trains; of a job that only reports, where a
-    refinement leaves them by default."""
-    for stage, section in (job.trainings or {"refine": Refine()}).items():
-        folder = job.path(section.output_dir)
-        facts = _json(stage_path(job, stage)).get("facts") or {}
-        split = section.split_halves if job.trainings else facts.get("split_halves", False)
-        for part in _PARTS if split else ("",):
-            yield stage, part, folder / part / "metrics.jsonl"
+    """Stage, part and metrics file of every network that the job trains, or that an earlier job in this folder did."""
+    for stage in _TRAINING:
+        section = job.trainings.get(stage)
+        if section is not None:
+            folders = [job.path(section.output_dir) / part for part in (_PARTS if section.split_halves else ("",))]
+            split = section.split_halves
+        else:
+            facts = _json(stage_path(job, stage)).get("facts") or {}
+            folders = [job.path(network).parent for network in facts.get("networks", [])]
+            split = len(folders) > 1
+        for folder in folders:
+            yield stage, folder.name if split else "", folder / "metrics.jsonl"
 
 
 def _stage(job: Job, name: str, started: str) -> StageRecord | None:

@@ -13,21 +13,31 @@ from isonet2.errors import UserError
 from isonet2.io.mrc import open_volume
 from isonet2.io.star import TomogramRow
 from isonet2.job.models import Job
-from isonet2.physics.quality import best_radial_filter, compare_with_truth, regions
+from isonet2.physics.acquisition import Optics, Tilts
+from isonet2.physics.consistency import measured_and_missing
+from isonet2.physics.quality import best_radial_filter, compare_with_truth
 from isonet2.report import words
 from isonet2.report.measures import Array, Mean, ShellCurves, Volume, middle, shell_curves
+from isonet2.report.origin import Origin
 
 Scores = dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True)
 class TomogramVolumes:
-    """One row of the STAR file with the volumes that exist; `raw` is the mean of the halves, or the tomogram."""
+    """One row of the STAR file, how it was taken and predicted, and the volumes that exist.
+
+    `raw` is the mean of the halves, or the tomogram; `given` what the network read: the halves, or twice the one map.
+    """
 
     row: TomogramRow
+    optics: Optics
+    tilts_deg: Tilts
+    origin: Origin
     raw: Volume
     halves: tuple[Volume, Volume] | None
-    corrected: Volume | None
+    given: tuple[Volume, Volume]
+    result: Volume | None
     predicted: tuple[Volume, Volume] | None
     truth: Volume | None
     mask: Volume | None
@@ -35,7 +45,7 @@ class TomogramVolumes:
     @property
     def shown(self) -> dict[str, Volume]:
         """The volumes that are drawn side by side, by their label."""
-        volumes = {"raw": self.raw, "corrected": self.corrected, "truth": self.truth}
+        volumes = {"raw": self.raw, self.origin.result: self.result, "truth": self.truth}
         return {label: volume for label, volume in volumes.items() if volume is not None}
 
 
@@ -48,7 +58,9 @@ class Comparison:
 
 
 @contextmanager
-def opened(job: Job, row: TomogramRow, truth_folder: Path | None) -> Iterator[TomogramVolumes | None]:
+def opened(
+    job: Job, row: TomogramRow, optics: Optics, tilts_deg: Tilts, origin: Origin, truth_folder: Path | None
+) -> Iterator[TomogramVolumes | None]:
     """What there is of a row, open; None if neither the halves nor the tomogram are there any more.
 
     Raises UserError if the shapes differ.
@@ -69,12 +81,17 @@ def opened(job: Job, row: TomogramRow, truth_folder: Path | None) -> Iterator[To
         if raw is None:
             yield None
             return
+        result = getattr(row, origin.result)
         volumes = TomogramVolumes(
             row=row,
+            optics=optics,
+            tilts_deg=tilts_deg,
+            origin=origin,
             raw=raw,
             halves=halves,
-            corrected=volume(row.corrected),
-            predicted=pair(*_predicted_halves(row)) if _keeps_halves(job) else None,
+            given=_given(halves, volume(origin.one_map(row)), raw, origin),
+            result=volume(result),
+            predicted=pair(*_predicted_halves(result, origin)),
             truth=volume(truth_folder / f"{row.name}.mrc") if truth_folder else None,
             mask=volume(row.mask),
         )
@@ -83,29 +100,26 @@ def opened(job: Job, row: TomogramRow, truth_folder: Path | None) -> Iterator[To
 
 
 def compared_with_truth(volumes: TomogramVolumes) -> Comparison:
-    """The middles of raw, linear (the best radial filter, which knows the truth) and corrected, against the truth."""
+    """The middles of raw, linear (the best radial filter, which knows the truth) and the prediction, against the
+    truth."""
     assert volumes.truth is not None
     row, raw, truth = volumes.row, torch.from_numpy(middle(volumes.raw)), torch.from_numpy(middle(volumes.truth))
-    measured, _ = regions(raw.shape, row.tilt_min_deg, row.tilt_max_deg)
+    measured, _ = measured_and_missing(raw.shape, volumes.tilts_deg)
     maps = {"raw": raw, "linear": best_radial_filter(raw, truth, measured)}
-    if volumes.corrected is not None:
-        maps["corrected"] = torch.from_numpy(middle(volumes.corrected))
+    if volumes.result is not None:
+        maps[volumes.origin.result] = torch.from_numpy(middle(volumes.result))
     tilts_deg = (row.tilt_min_deg, row.tilt_max_deg)
     return Comparison(
         scores={name: compare_with_truth(map_, truth, *tilts_deg) for name, map_ in maps.items()},
-        curves={name: curves_of(row, map_.numpy(), truth.numpy()) for name, map_ in maps.items() if name != "linear"},
+        curves={
+            name: curves_of(volumes, map_.numpy(), truth.numpy()) for name, map_ in maps.items() if name != "linear"
+        },
     )
 
 
-def curves_of(row: TomogramRow, a: Array, b: Array) -> ShellCurves:
-    """Shell correlations of two maps (z, y, x) with the pixel size and the tilt range of a row."""
-    return shell_curves(
-        a,
-        b,
-        pixel_size_angstrom=row.pixel_size_angstrom,
-        tilt_min_deg=row.tilt_min_deg,
-        tilt_max_deg=row.tilt_max_deg,
-    )
+def curves_of(volumes: TomogramVolumes, a: Array, b: Array) -> ShellCurves:
+    """Shell correlations of two maps (z, y, x) with the pixel size and the tilts of a tomogram."""
+    return shell_curves(a, b, pixel_size_angstrom=volumes.row.pixel_size_angstrom, tilts_deg=volumes.tilts_deg)
 
 
 def mean_scores(tomograms: dict[str, Scores]) -> Scores:
@@ -118,17 +132,21 @@ def mean_scores(tomograms: dict[str, Scores]) -> Scores:
     return means
 
 
-def _predicted_halves(row: TomogramRow) -> tuple[Path | None, Path | None]:
-    """Where predict leaves the predictions of the two halves if it is asked to keep them."""
-    if row.corrected is None:
+def _given(
+    halves: tuple[Volume, Volume] | None, one_map: Volume | None, raw: Volume, origin: Origin
+) -> tuple[Volume, Volume]:
+    if halves is not None and origin.method != "isonet2":
+        return halves
+    given = raw if one_map is None else one_map
+    return given, given
+
+
+def _predicted_halves(result: str | None, origin: Origin) -> tuple[str | None, str | None]:
+    """The predictions of the two halves, if predict says that it wrote them: others may be left over."""
+    if result is None:
         return None, None
-    corrected = Path(row.corrected)
-    return corrected.with_name(f"{corrected.stem}_half1.mrc"), corrected.with_name(f"{corrected.stem}_half2.mrc")
-
-
-def _keeps_halves(job: Job) -> bool:
-    """Whether such files are of this job: they may be left over from a run that kept them."""
-    return job.predict is None or job.predict.keep_halves
+    first, second = (str(Path(result).with_name(f"{Path(result).stem}_half{n}.mrc")) for n in (1, 2))
+    return (first, second) if {first, second} <= origin.outputs else (None, None)
 
 
 def _check_shapes(volumes: TomogramVolumes) -> None:

@@ -34,6 +34,16 @@ def correlation(value: float) -> str:
     return f"{value:.2f}" if math.isfinite(value) else "–"
 
 
+def percent(share: float) -> str:
+    """As in 83 %; never above 100."""
+    return f"{100 * min(share, 1):.0f} %"
+
+
+def uncapitalised(sentence: str) -> str:
+    """As it reads after a colon."""
+    return sentence[:1].lower() + sentence[1:]
+
+
 def size(shape: tuple[int, ...]) -> str:
     """As in 72 × 128 × 128."""
     return " × ".join(str(side) for side in shape)

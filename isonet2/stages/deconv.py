@@ -19,22 +19,24 @@ import numpy as np
 
 from isonet2.data.acquired import optics_of
 from isonet2.data.filtered import Averaged, Filtered
+from isonet2.data.sources import halves, map_in, one_map
 from isonet2.data.window import Array, Readable, Shape
 from isonet2.errors import UserError
 from isonet2.io.atomic import replacing
 from isonet2.io.fingerprint import fingerprint
 from isonet2.io.finished import Finished
 from isonet2.io.mrc import open_volume, read_header, writing_mrc, written_here
-from isonet2.io.star import COLUMNS, TomogramRow, file_in_column, read_star, select_rows, update_rows
+from isonet2.io.star import COLUMNS, TomogramRow, read_star, select_rows, update_rows
 from isonet2.job.models import Deconv, Job
-from isonet2.log import info
+from isonet2.log import info, warn
 from isonet2.parallel.collectives import on_first_rank, on_shared_items
 from isonet2.parallel.world import World, share
-from isonet2.physics.deconvolution import Wiener, wiener_gain, wiener_halo_voxels
+from isonet2.physics.deconvolution import WIDEST_HALO, Wiener, wiener_gain, wiener_halo_voxels
 from isonet2.physics.normalise import measure_normalisation
 
 Box = tuple[slice, slice, slice]
 _CHUNKS_EACH = 4  # chunks for each rank in one wave: even shares, without the chunks of all tomograms on disk
+_LINES = 10  # for a person who waits, about each tomogram
 
 
 @dataclass(frozen=True)
@@ -80,20 +82,23 @@ def run(job: Job, world: World) -> dict[str, Any]:
 
     Ranks share the chunks, which wait on disk until whoever puts a tomogram together streams it plane by plane, with
     the mean and standard deviation of the whole input; chunks of an interrupted run are kept too. Memory of a rank: 16
-    bytes a voxel of a chunk with its halo, 1.3 GB by default at 10 Å; measured on 192×320×320 at 10 Å, above the start:
-    572 MiB in chunks of 256, 245 MiB in chunks of 64. Disk for the while: one wave of tomograms, as float32.
+    bytes a voxel of a chunk with its halo, 1.4 GB by default at 10 Å; measured on 192×320×320 at 10 Å, above the start:
+    674 MiB in chunks of 256, 298 MiB in chunks of 64. Disk for the while: one wave of tomograms, as float32.
     """
     section = _section(job)
     tasks = on_first_rank(world, lambda: _checked_tasks(job))
     finished = Finished(job.path(section.output_dir) / "finished.json")
     left = on_first_rank(world, lambda: [task for task in tasks if not finished.has(task.output, task.key)])
+    if len(left) < len(tasks):
+        info(f"deconv: {len(tasks) - len(left)} of {len(tasks)} tomograms were done before")
     for wave in _waves(left, section.chunk_size, world.size):
-        items = [(task, box) for task in wave for box in task.chunks(section.chunk_size)]
-        costs = [float(math.prod(part.stop - part.start for part in box)) for _, box in items]
+        items = [(task, number) for task in wave for number in range(len(task.chunks(section.chunk_size)))]
+        costs = [math.prod(task.shape) / len(task.chunks(section.chunk_size)) for task, _ in items]
         on_shared_items(world, items, costs, partial(_filter_chunk, section))
         sizes = [float(math.prod(task.shape)) for task in wave]
         on_shared_items(world, wave, sizes, partial(_put_together, section.chunk_size))
         on_first_rank(world, partial(finished.add, {task.output: task.key for task in wave}))
+    _gain.cache_clear()
     changes = {task.row.index: {"deconvolved": task.name} for task in tasks}
     on_first_rank(world, lambda: update_rows(job.path(job.star_file), changes))
     return {"outputs": [task.name for task in tasks], "deconvolved": {task.row.name: task.name for task in tasks}}
@@ -111,7 +116,7 @@ def _tasks(job: Job) -> list[_Task]:
 
 
 def _task(job: Job, section: Deconv, row: TomogramRow) -> _Task:
-    maps = tuple(job.path(name) for name in _maps(job, section, row))
+    maps = tuple(job.path(name) for name in _maps(section, row))
     shape = read_header(maps[0]).shape
     for other in maps[1:]:
         if read_header(other).shape != shape:
@@ -123,16 +128,11 @@ def _task(job: Job, section: Deconv, row: TomogramRow) -> _Task:
     return _Task(row, maps, shape, name, job.path(name), key)
 
 
-def _maps(job: Job, section: Deconv, row: TomogramRow) -> Sequence[str]:
+def _maps(section: Deconv, row: TomogramRow) -> tuple[str, ...]:
     """The names of the map, or of the halves whose mean stands for it."""
-    column = section.input_column
-    if column is None:
-        halves = [name for name in (row.half1, row.half2) if name is not None]
-        return halves if row.tomogram is None else [row.tomogram]
-    name = file_in_column(row, column)
-    if name is None:
-        raise UserError(f"{job.path(job.star_file)}: {column} of {row.name} is empty; choose another input_column")
-    return [name]
+    if section.input_column is not None:
+        return map_in(section.input_column)(row)
+    return halves(row) if row.tomogram is None else one_map(row)
 
 
 def _checked_tasks(job: Job) -> list[_Task]:
@@ -149,7 +149,18 @@ def _checked_tasks(job: Job) -> list[_Task]:
             any(task.output.samefile(path) for path in task.maps) or not written_here(read_header(task.output))
         ):
             raise UserError(f"{task.output}: exists, and is no output of deconv; move it, or choose another output_dir")
+    if any(_may_show_seams(task, _section(job)) for task in tasks):
+        warn(
+            "deconv: this filter reaches farther than the halo of 160 voxels around a chunk, which may show as seams: "
+            "raise highpassnyquist or snrfalloff, lower deconvstrength, or make chunk_size as large as the tomograms"
+        )
     return tasks
+
+
+def _may_show_seams(task: _Task, section: Deconv) -> bool:
+    optics = optics_of(task.row)
+    reach = wiener_halo_voxels(optics, _wiener(section), flipped=section.phaseflipped)
+    return reach >= WIDEST_HALO and len(task.chunks(section.chunk_size)) > 1
 
 
 def _waves(tasks: Sequence[_Task], chunk_size: int, ranks: int) -> Iterator[list[_Task]]:
@@ -164,18 +175,26 @@ def _waves(tasks: Sequence[_Task], chunk_size: int, ranks: int) -> Iterator[list
         yield wave
 
 
-def _filter_chunk(section: Deconv, item: tuple[_Task, Box]) -> None:
+def _wiener(section: Deconv) -> Wiener:
+    return Wiener(section.snrfalloff, section.deconvstrength, section.highpassnyquist)
+
+
+def _filter_chunk(section: Deconv, item: tuple[_Task, int]) -> None:
     """Leave one chunk, filtered, on disk; one that is there is kept."""
-    task, box = item
-    if task.waiting(box).exists():
+    task, number = item
+    boxes = task.chunks(section.chunk_size)
+    waiting = task.waiting(boxes[number])
+    if waiting.exists():
         return
-    optics = optics_of(task.row)
-    wiener = Wiener(section.snrfalloff, section.deconvstrength, section.highpassnyquist)
-    halo = max(wiener_halo_voxels(optics, wiener), math.ceil(section.overlap_rate * section.chunk_size / 2))
+    if number * _LINES // len(boxes) > (number - 1) * _LINES // len(boxes):
+        info(f"deconv: {task.row.name}: chunk {number + 1} of {len(boxes)}")
+    optics, wiener = optics_of(task.row), _wiener(section)
+    reach = wiener_halo_voxels(optics, wiener, flipped=section.phaseflipped)
+    halo = max(reach, math.ceil(section.overlap_rate * section.chunk_size / 2))
     gain = partial(_gain, optics=optics, wiener=wiener, flipped=section.phaseflipped)
     with task.opened() as volume:
-        filtered = Filtered(volume, gain, halo)[box]
-    with replacing(task.waiting(box)) as part:
+        filtered = Filtered(volume, gain, halo)[boxes[number]]
+    with replacing(waiting) as part:
         np.save(part, filtered)
 
 
@@ -202,7 +221,7 @@ def _put_together(chunk_size: int, task: _Task) -> None:
             out.append(before.to_file(after.to_network(_plane(task, boxes, z)))[None])
     for folder in _waiting_folders(task):
         shutil.rmtree(folder)
-    info(f"deconv: {task.name}: {'×'.join(map(str, task.shape))} voxels in {len(boxes)} chunks")
+    info(f"deconv: {task.name} is written")
 
 
 def _plane(task: _Task, boxes: Sequence[Box], z: int) -> Array:

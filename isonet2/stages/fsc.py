@@ -1,4 +1,7 @@
-"""fsc: how far two maps agree, by frequency, by direction, inside and outside the missing wedge."""
+"""fsc: how far two maps agree, by frequency, by direction, inside and outside the missing wedge.
+
+In the wedge, and so around z, maps that no network has filled hold only what their edges leak into it.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,6 @@ from isonet2.physics.acquisition import Tilts
 from isonet2.physics.quality import Region, cone, shell_correlations, tapered
 from isonet2.physics.wedge import measured
 from isonet2.report import words
-from isonet2.report.images import figure_png
 from isonet2.report.measures import ShellCurve
 from isonet2.report.plots import COLOURS, LIGHT, fsc_figure
 
@@ -66,7 +68,7 @@ class Agreement:
             for name, curve in self.curves.items()
         }
 
-    def table(self) -> str:
+    def __str__(self) -> str:
         """Resolutions for people: a line for each region."""
         finest = 2 * self.pair.pixel_size_angstrom
         lines = [f"{self.pair.name:<24}  {'FSC 0.5':>10}  {'FSC 0.143':>10}"]
@@ -79,7 +81,7 @@ class Agreement:
 def fsc(section: Fsc) -> list[Agreement]:
     """Write NAME_fsc.csv and NAME_fsc.png for each pair, and fsc.json with all resolutions: what was found, in order.
 
-    Edges are tapered. Memory: 25 bytes a voxel of the larger pair.
+    Edges are tapered. Memory: 20 bytes a voxel of the largest map.
     """
     pairs = list(_pairs(section))
     for pair in pairs:
@@ -171,7 +173,7 @@ def _write_curves(agreement: Agreement, folder: Path) -> None:
     write_text(folder / f"{agreement.pair.name}_fsc.csv", text.getvalue())
     figure = fsc_figure([(name, curve, *_LINES[name]) for name, curve in curves.items()])
     with replacing(folder / f"{agreement.pair.name}_fsc.png") as part:
-        part.write_bytes(figure_png(figure, dpi=_DPI))
+        figure.savefig(part, format="png", dpi=_DPI)
 
 
 def _finite(resolutions: dict[str, dict[str, float]]) -> dict[str, dict[str, float | None]]:

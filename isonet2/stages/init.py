@@ -23,6 +23,7 @@ from isonet2.parallel.machine import gpu_count
 Chosen = Mapping[str, Mapping[str, object]]  # values by section and key; sections that are not there do not run
 
 _NO_INPUT = re.compile(r"mask|truth|corrected|deconv|denoised", re.IGNORECASE)  # words of folders that hold results
+_NOISE_LEVEL = 0.2  # of the tutorial, for tomograms without halves
 _PLAIN = re.compile(r"(?!null$|Null$|NULL$)[\w./][\w./-]*")  # text that needs no quotes in YAML
 
 
@@ -100,8 +101,9 @@ def _chosen(found: _Found) -> dict[str, dict[str, object]]:
         chosen["prepare_star"] = {**found.prepare_star, **tilts}
     if gpu_count() > 1:
         chosen["resources"] = {"ranks_per_node": gpu_count()}
+    method: dict[str, object] = {"method": "isonet2-n2n"}
     if not found.has_halves:
-        return chosen
+        method = {"method": "isonet2", "noise_level": (_NOISE_LEVEL,)}
     arch, largest = ("unet-medium", 96) if gpu_count() else ("unet-tiny", max(32, min(64, min(found.shape) // 2)))
     divisor = ARCHITECTURES[arch].divisor
     cube_size = min(largest, *found.shape) // divisor * divisor
@@ -109,7 +111,7 @@ def _chosen(found: _Found) -> dict[str, dict[str, object]]:
         raise UserError(f"tomograms of {'×'.join(map(str, found.shape))} voxels are too thin for {arch}")
     return chosen | {
         "extract": {},
-        "refine": {"arch": arch, "cube_size": cube_size},
+        "refine": {**method, "arch": arch, "cube_size": cube_size},
         "predict": {},
         "report": {},
     }
@@ -124,9 +126,7 @@ def _job_text(found: _Found, chosen: Chosen) -> str:
     if found.prepare_star is not None:
         head.append("# Look at tilt_min and tilt_max first: they are not in the tomograms.")
     if not found.has_halves:
-        head.append(
-            "# To refine, isonet2 needs two halves of each tomogram: see prepare_star.even and prepare_star.odd."
-        )
+        head.append("# With two halves of each tomogram (even and odd frames) refine would denoise better.")
     lines = [*head, "", "version: 1", ""]
     for setting in settings_of(Job):
         if setting.name != "version":

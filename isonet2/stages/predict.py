@@ -14,7 +14,7 @@ from typing import Any
 
 from isonet2 import log
 from isonet2.data.choice import maps_of_method
-from isonet2.data.sources import Source, sources_of
+from isonet2.data.sources import Source, Standard, sources_of
 from isonet2.errors import UserError
 from isonet2.inference.networks import NetworkInfo, load_network
 from isonet2.inference.predictor import Predictor
@@ -71,9 +71,10 @@ def run(job: Job, world: World, *, restart: bool = False) -> dict[str, Any]:
         on_first_rank(world, finished.clear)
     left = on_first_rank(world, lambda: finished.left_of(tasks))
     on_first_rank(world, lambda: _check_room(job.path(section.output_dir), left))
-    applies_wedge = section.apply_mw_x1 and info.apply_mw_x1
+    fills_wedge = info.method != "n2n"
+    applies_wedge = fills_wedge and section.apply_mw_x1 and info.apply_mw_x1
     predictors = [
-        Predictor(compute.place(network), compute, info.cube_size, section.tile_batch, applies_wedge)
+        Predictor(compute.place(network), compute, info.cube_size, section.tile_batch, applies_wedge, fills_wedge)
         for network, _ in loaded
     ]
     column = "denoised" if info.method == "n2n" else "corrected"
@@ -150,23 +151,57 @@ def _chosen(job: Job, info: NetworkInfo) -> list[tuple[int, Source]]:
     """The tomograms to predict, with their index in the STAR file."""
     section = job.predict or Predict()
     rows = select_rows(read_star(job.path(job.star_file)), section.tomo_idx)
-    choice = maps_of_method(info.method, corrects_ctf=info.CTF_mode is not None, column=section.input_column)
+    column = section.input_column or info.input_column
+    choice = maps_of_method(info.method, corrects_ctf=info.CTF_mode is not None, column=column)
     return list(zip((row.index for row in rows), sources_of(rows, job.path, choice), strict=True))
 
 
 def _tasks(job: Job, section: Predict, info: NetworkInfo, compute: Compute) -> list[_Task]:
     """What is asked for; UserError if a file is missing."""
     networks = [f"{fingerprint(model)} {compute.name}" for model in _models(job)]
-    flips = info.CTF_mode is not None and info.do_phaseflip_input and section.do_phaseflip_input
+    chosen = _chosen(job, info)
+    for name, reason in _without_effect(section, info, _models(job), [source for _, source in chosen]).items():
+        log.warn(f"predict.{name} has no effect: {reason}")
     plan = partial(
         plan_prediction,
         section=section,
         cube_size=info.cube_size,
         networks=networks,
-        phase_flip=flips and not (section.phaseflipped or info.phaseflipped),
+        phase_flip=_flips(section, info),
+        standard=_standard(info),
+        prefix="denoised" if info.method == "n2n" else "corrected",
         folder=job.path(section.output_dir),
     )
-    return [_Task(index, plan(source)) for index, source in _chosen(job, info)]
+    return [_Task(index, plan(source)) for index, source in chosen]
+
+
+def _flips(section: Predict, info: NetworkInfo) -> bool:
+    """Whether the phases of the tomograms are flipped here, since the network learned from flipped ones."""
+    if info.CTF_mode is None or info.phaseflipped or section.phaseflipped:
+        return False
+    return info.do_phaseflip_input and section.do_phaseflip_input
+
+
+def _without_effect(
+    section: Predict, info: NetworkInfo, models: Sequence[Path], sources: Sequence[Source]
+) -> dict[str, str]:
+    """Settings that these networks and these tomograms leave without effect, and why."""
+    found: dict[str, str] = {}
+    if not _flips(Predict(), info):
+        reason = "no CTF was corrected in training" if info.CTF_mode is None else "the network takes maps as they are"
+        found |= dict.fromkeys(("phaseflipped", "do_phaseflip_input"), reason)
+    if not info.apply_mw_x1:
+        found["apply_mw_x1"] = "the network was trained without"
+    if len(models) == 1 and all(len(source.maps) == 1 for source in sources):
+        found["keep_halves"] = "one map is predicted, by one network"
+    return {name: why for name, why in found.items() if getattr(section, name) != Predict.model_fields[name].default}
+
+
+def _standard(info: NetworkInfo) -> Standard:
+    """How tomograms were standardised for the training of this network."""
+    if not info.foreign:
+        return "ours"
+    return "isonet2 percentiles" if info.method == "isonet2" else "isonet2 moments"
 
 
 def _check_room(folder: Path, tasks: Sequence[_Task]) -> None:

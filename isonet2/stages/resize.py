@@ -43,6 +43,10 @@ class Resized:
     shape: Shape
     voxel_angstrom: Triple
 
+    def __str__(self) -> str:
+        sizes, steps = "×".join(map(str, self.shape)), "×".join(f"{step:.4g}" for step in self.voxel_angstrom)
+        return f"{self.path}: {sizes} voxels (z, y, x) of {steps} Å"
+
 
 def resize(section: Resize) -> list[Resized]:
     """Write the maps, and for a list a new list of them: what was written, in order.
@@ -110,14 +114,9 @@ def _resize(path: Path, output: Path, pixel_size_angstrom: float, wanted_angstro
         planes = _resampled(volume, result.shape)
         with writing_mrc(output, result.shape, header=header, pixel_size_angstrom=result.voxel_angstrom[2]) as out:
             out.append(planes)
-    sizes = ["×".join(map(str, shape)) for shape in (volume.shape, result.shape)]
-    steps = "×".join(f"{step:.4g}" for step in result.voxel_angstrom)
-    info(f"resize: {output}: {sizes[0]} → {sizes[1]} voxels (z, y, x) of {steps} Å")
+    info(f"resize: {path.name} is done")
     if max(result.voxel_angstrom) / min(result.voxel_angstrom) > 1 + _ANISOTROPIC:
-        warn(
-            f"resize: {output}: its voxels are no cubes ({steps} Å), since the sizes are even: choose another apix, "
-            "or crop the map"
-        )
+        warn(f"resize: {result}: no cubes, since sizes are even and the map is small: choose another apix")
     return result
 
 

@@ -11,18 +11,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from isonet2.data.choice import maps_for, method_of
+from isonet2.data.listing import list_tomograms
 from isonet2.data.sources import Choice, any_maps, map_in, sources_of
 from isonet2.errors import UserError
 from isonet2.io.atomic import existing_file
 from isonet2.io.mrc import read_header
-from isonet2.io.pairing import COORDINATES, TOMOGRAMS, list_files, one_for_each, pair_by_name
+from isonet2.io.pairing import TOMOGRAMS, list_files
 from isonet2.io.star import TomogramRow, file_in_column, read_star, select_rows
 from isonet2.job.models import Extract, Job, MakeMask, Predict, PrepareStar, Simulate
-from isonet2.job.plan import Plan, TomogramFacts, make_plan, samples_of_each, too_thin
+from isonet2.job.plan import Plan, TomogramFacts, make_plan, too_thin
 from isonet2.parallel.machine import core_count, gpu_count, memory_bytes
 
 _SHOWN = 30  # mistakes: a wrong folder name makes one for each tomogram
-_UNSET = (0.0, 1.0)  # pixel sizes that mean: nobody said
 
 
 def validate(job: Job) -> Plan:
@@ -31,7 +31,8 @@ def validate(job: Job) -> Plan:
     What earlier stages of the same job will make need not be there yet.
     """
     mistakes: list[str] = []
-    tomograms = _tomograms(job, mistakes)
+    doubts: list[str] = []
+    tomograms = _tomograms(job, mistakes, doubts)
     _check_other_files(job, mistakes)
     if mistakes:
         mistakes += too_thin(job, tomograms or [])
@@ -39,7 +40,7 @@ def validate(job: Job) -> Plan:
         raise UserError("\n".join(mistakes[:_SHOWN] + more))
     plan = make_plan(job, tomograms)
     _check_room(job, plan)
-    return replace(plan, warnings=(*plan.warnings, *_doubts(job, plan)))
+    return replace(plan, warnings=(*doubts, *plan.warnings, *_beyond_machine(job, plan)))
 
 
 @contextmanager
@@ -51,12 +52,12 @@ def _collecting(mistakes: list[str]) -> Iterator[None]:
         mistakes.append(str(error))
 
 
-def _tomograms(job: Job, mistakes: list[str]) -> list[TomogramFacts] | None:
+def _tomograms(job: Job, mistakes: list[str], doubts: list[str]) -> list[TomogramFacts] | None:
     """Those that the stages will work on; None if they are not there yet, or nothing reads them."""
     rows: list[TomogramRow] = []
     with _collecting(mistakes):
         if job.prepare_star:
-            rows = _rows_to_come(job, job.prepare_star)
+            rows = _rows_to_come(job, job.prepare_star, doubts)
         elif job.deconv or job.make_mask or job.extract or job.trainings or job.predict:
             rows = read_star(job.path(job.star_file))
         elif job.report:
@@ -91,43 +92,18 @@ def _chosen(job: Job, rows: list[TomogramRow], mistakes: list[str]) -> list[Tomo
     return chosen
 
 
-def _rows_to_come(job: Job, section: PrepareStar) -> list[TomogramRow]:
+def _rows_to_come(job: Job, section: PrepareStar, doubts: list[str]) -> list[TomogramRow]:
     """What prepare_star is going to list; nothing if simulate makes it first."""
-    roles = {role: folder for role in ("full", "even", "odd") if (folder := getattr(section, role)) is not None}
-    there = {role: folder for role, folder in roles.items() if not _made_before(job, folder)}
-    if len(there) < len(roles):
-        for folder in there.values():
+    folders = [folder for folder in (section.full, section.even, section.odd) if folder is not None]
+    there = [folder for folder in folders if not _made_before(job, folder)]
+    if len(there) < len(folders):
+        for folder in there:
             list_files(job.path(folder), TOMOGRAMS)
         return []
-    paired = pair_by_name({role: job.path(folder) for role, folder in roles.items()})
-    if section.pixel_size == "auto":
-        for files in paired.values():
-            path = next(iter(files.values()))
-            if read_header(path).pixel_size_angstrom[2] in _UNSET:
-                raise UserError(f"{path}: its header has no pixel size: set prepare_star.pixel_size")
-    masks, points = (
-        one_for_each([*paired], job.path(folder), suffixes, word=word) if folder else [None] * len(paired)
-        for folder, suffixes, word in (
-            (section.mask_folder, TOMOGRAMS, "mask"),
-            (section.coordinate_folder, COORDINATES, "coords"),
-        )
-    )
-    counts = samples_of_each(section, tomograms=len(paired))
-    return [
-        TomogramRow(
-            index=index + 1,
-            tomogram=str(files["full"]) if "full" in files else str(files["even"]) if section.create_average else None,
-            half1=str(files["even"]) if "even" in files else None,
-            half2=str(files["odd"]) if "odd" in files else None,
-            pixel_size_angstrom=0.0,
-            tilt_min_deg=-60.0,
-            tilt_max_deg=60.0,
-            mask=str(masks[index]) if masks[index] else None,
-            coordinates=str(points[index]) if points[index] else None,
-            number_subtomos=counts[index],
-        )
-        for index, files in enumerate(paired.values())
-    ]
+    rows = list_tomograms(job, section, doubts.append)
+    if section.create_average:
+        rows = [replace(row, tomogram=row.half1) for row in rows]  # the average will have the same shape
+    return rows
 
 
 def _facts(job: Job, row: TomogramRow, choices: Sequence[Choice], *, cut: bool) -> TomogramFacts:
@@ -142,7 +118,7 @@ def _facts(job: Job, row: TomogramRow, choices: Sequence[Choice], *, cut: bool) 
         choices = [map_in(column) if column else any_maps]
     if not choices:
         choices = [any_maps]
-    source = [sources_of([row], job.path, choice)[0] for choice in choices][0]
+    source, *_ = [sources_of([row], job.path, choice)[0] for choice in choices]
     return TomogramFacts(row.name, source.shape, source.number if cut else 0)
 
 
@@ -211,7 +187,7 @@ def _size_bytes(folder: Path) -> int:
     return total
 
 
-def _doubts(job: Job, plan: Plan) -> Sequence[str]:
+def _beyond_machine(job: Job, plan: Plan) -> Sequence[str]:
     """Where the job asks for more than this machine has. A login node says nothing about a job of several nodes."""
     here, doubts = job.resources.ranks_per_node, []
     if job.resources.nodes > 1:

@@ -19,6 +19,7 @@ from isonet2.parallel.world import World
 from isonet2.physics.fourier import filtered
 from isonet2.physics.wedge import rotated_wedges
 from isonet2.training.objectives import OBJECTIVES, Losses
+from isonet2.training.optimizers import KernelMuon, gradients, optimizers_for, set_rate
 from isonet2.training.setup import Setup
 
 
@@ -41,8 +42,7 @@ class Learner:
         )
         self.network = self.compute.place(setup.network(seed=seed))
         self.average = AveragedModel(self.network, multi_avg_fn=_following(section.ema_decay), use_buffers=True)
-        self._learning = [p for p in self.network.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self._learning, lr=section.learning_rate)
+        self.optimizers = optimizers_for(self.network, section.optimizer, section.learning_rate)
         self.scaler = torch.amp.GradScaler(self.compute.device.type, enabled=self.compute.needs_scaler)
         self._objective = OBJECTIVES[setup.method]
         self._cube_size = section.cube_size
@@ -67,7 +67,7 @@ class Learner:
         """
         parts = list(parts)
         self.network.train()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         sums = torch.zeros(3, dtype=torch.float64, device=self.compute.device)
         for number, part in enumerate(parts):
             with self._together(last=number == len(parts) - 1):
@@ -75,13 +75,16 @@ class Learner:
                 weight = self.world.size / batch_size  # DDP takes the mean over the ranks
                 self.scaler.scale(losses.total.sum() * weight).backward()  # type: ignore[no-untyped-call]
             sums += torch.stack([loss.detach().sum().double() for loss in losses])
-        self.scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self._learning if p.grad is not None])
+        for optimizer in self.optimizers:
+            if isinstance(optimizer, KernelMuon):
+                optimizer.take_gradients()
+            self.scaler.unscale_(optimizer)
+        norm = torch.nn.utils.get_total_norm(gradients(self.optimizers))
         if self.scaler.is_enabled():  # a step whose gradient overflowed is left out, and the scale is lowered
             norm = norm.nan_to_num(nan=0.0, posinf=0.0)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self.scaler.step(self.optimizer)
+        set_rate(self.optimizers, learning_rate)
+        for optimizer in self.optimizers:
+            self.scaler.step(optimizer)
         self.scaler.update()
         self.average.update_parameters(self.network)
         return torch.cat([all_sum(self.world, sums), norm.double()[None]])
@@ -147,21 +150,24 @@ class Learner:
         self.network.eval()
         nothing = torch.empty(0, 1, *[self._cube_size] * 3)
         self._student(nothing.to(self.compute.device)).sum().backward()  # type: ignore[no-untyped-call]
-        self.optimizer.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Any]:
         """All that a checkpoint needs to go on with the same bits."""
-        return {name: getattr(self, name).state_dict() for name in _STATEFUL}
+        optimizers = {f"optimizer{n}": optimizer.state_dict() for n, optimizer in enumerate(self.optimizers)}
+        return {name: getattr(self, name).state_dict() for name in _STATEFUL} | optimizers
 
     def restore(self, state: dict[str, Any]) -> None:
         """Become what `state()` described."""
         for name in _STATEFUL:
             if state[name]:  # that of a scaler is empty where it was not needed
                 getattr(self, name).load_state_dict(state[name])
+        for n, optimizer in enumerate(self.optimizers):
+            optimizer.load_state_dict(state[f"optimizer{n}"])
 
 
 _CUBES = ("maps", "mask", "noise")
-_STATEFUL = ("network", "average", "optimizer", "scaler")
+_STATEFUL = ("network", "average", "scaler")
 
 
 def _half_is_right(setup: Setup, world: World) -> bool:

@@ -37,13 +37,14 @@ class Preview:
     normalisation: Normalisation
     cube_size: int
     apply_mw_x1: bool
+    fills_wedge: bool
     folder: Path
 
     def make(self, network: nn.Module, compute: Compute, world: World, *, epoch: int, step: int) -> dict[str, Any]:
         """Predict, all ranks together, and draw (rank 0): the preview's line in metrics.jsonl."""
         shape = self.maps[0].shape
         tiling = tile_volume((shape[0], shape[1], shape[2]), side=self.cube_size, padding_factor=1.5)
-        predictor = Predictor(network, compute, self.cube_size, tile_batch=4, apply_mw_x1=self.apply_mw_x1)
+        predictor = Predictor(network, compute, self.cube_size, 4, self.apply_mw_x1, self.fills_wedge)
 
         def row(item: tuple[int, int]) -> Array:
             half, number = item
@@ -97,7 +98,9 @@ def _limits(tilts_deg: Tilts) -> tuple[float, float]:
     return min(low for low, _ in tilts_deg), max(high for _, high in tilts_deg)
 
 
-def prepare_preview(source: Source, *, cube_size: int, phase_flip: bool, apply_mw_x1: bool, folder: Path) -> Preview:
+def prepare_preview(
+    source: Source, *, cube_size: int, phase_flip: bool, apply_mw_x1: bool, fills_wedge: bool, folder: Path
+) -> Preview:
     """Read the middle of `source`: at most 2 × 3 × 3 cubes of it, so that a preview costs seconds."""
     with source.opened() as volumes:
         box = []
@@ -106,4 +109,4 @@ def prepare_preview(source: Source, *, cube_size: int, phase_flip: bool, apply_m
             box.append(slice((size - length) // 2, (size - length) // 2 + length))
         flip = phase_flip_of(source.optics) if phase_flip else None
         maps = [(flip(volume) if flip else volume)[box[0], box[1], box[2]] for volume in volumes]
-        return Preview(source, maps, normalisation_of(volumes), cube_size, apply_mw_x1, folder)
+        return Preview(source, maps, normalisation_of(volumes), cube_size, apply_mw_x1, fills_wedge, folder)

@@ -15,7 +15,8 @@ from isonet2.data.extraction import HALVES, Wanted, extract, halved_cubes, wante
 from isonet2.data.sources import sources_of
 from isonet2.errors import UserError
 from isonet2.io.star import read_star, select_rows
-from isonet2.job.models import Extract, Job, Training
+from isonet2.job.models import Extract, Job, Refine, Training
+from isonet2.job.training import without_effect
 from isonet2.parallel.collectives import on_first_rank
 from isonet2.parallel.world import World
 from isonet2.training.loop import Supply, Trainer
@@ -105,7 +106,24 @@ def _checked(job: Job, training: Training) -> Wanted:
                 f"cube_size {training.cube_size} is larger than {source.name}, which has "
                 f"{'×'.join(map(str, source.shape))} voxels (z, y, x): take a smaller cube"
             )
+    for doubt in _doubts(job, training, wanted):
+        log.warn(doubt)
     return wanted
+
+
+def _doubts(job: Job, training: Training, wanted: Wanted) -> list[str]:
+    """What these tomograms, or the length of the training, leave without effect."""
+    known = training.model_copy(update={"method": wanted.method}) if isinstance(training, Refine) else training
+    found = without_effect(known)
+    if all(source.coordinates is not None for source in wanted.sources):
+        if training.with_mask and not training.mask_loss:
+            found["with_mask"] = "cubes are cut at the coordinates: set mask_loss"
+        if (job.extract or Extract()).cache_refresh_epochs is not None:
+            found["extract.cache_refresh_epochs"] = "cubes are cut at the coordinates, always at the same ones"
+    doubts = [f"{name} has no effect: {reason}" for name, reason in found.items()]
+    if isinstance(training, Refine) and training.noise_start_iter[-1] > training.epochs:
+        doubts.append(f"noise_start_iter: training ends after epoch {training.epochs}, before the last level is added")
+    return doubts
 
 
 def _pretrained(job: Job, training: Training) -> Pretrained:
@@ -122,5 +140,6 @@ def _preview(job: Job, training: Training, wanted: Wanted) -> Preview:
         cube_size=training.cube_size,
         phase_flip=wanted.settings.phase_flip,
         apply_mw_x1=getattr(training, "apply_mw_x1", False),
+        fills_wedge=wanted.method != "n2n",
         folder=job.path(training.output_dir),
     )

@@ -14,7 +14,8 @@ JOB = """
 version: 1
 resources: {threads_per_rank: 1}
 simulate: {count: 2, size: [40, 48, 56], pixel_size: 15, snr: 1, particles: 30, membranes: 0}
-prepare_star: {even: simulated/even, odd: simulated/odd, number_subtomos: 6}
+prepare_star: {even: simulated/even, odd: simulated/odd, number_subtomos: 6, defocus: 30000}
+deconv: {highpassnyquist: 0.2, chunk_size: 32}
 make_mask: {}
 extract: {cube_size: 16}
 """
@@ -59,7 +60,9 @@ def files(folder: Path, *patterns: str) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
-@pytest.mark.parametrize("stage", ["simulated/*/*.mrc", "mask/*.mrc", "corrected_tomos/*.mrc", "tomograms.star"])
+@pytest.mark.parametrize(
+    "stage", ["simulated/*/*.mrc", "deconv/*.mrc", "mask/*.mrc", "corrected_tomos/*.mrc", "tomograms.star"]
+)
 def test_any_number_of_ranks_writes_the_same_files(runs: list[Path], ranks: int, stage: str) -> None:
     assert files(runs[ranks - 1], stage) == files(runs[0], stage)
 

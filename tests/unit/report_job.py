@@ -64,8 +64,18 @@ def put_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content))
 
 
-def finished(folder: Path, names: tuple[str, ...] = ("t1",), *, with_metrics: bool = False, **changes: Any) -> Job:
-    """A job folder in which everything has been run, with the names of its tomograms; truth and all."""
+def finished(
+    folder: Path,
+    names: tuple[str, ...] = ("t1",),
+    *,
+    with_metrics: bool = False,
+    predict: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Job:
+    """A job folder in which everything has been run, with the names of its tomograms; truth and all.
+
+    `predict`: what differs in the facts that predict left.
+    """
     rows = []
     for number, name in enumerate(names, start=1):
         truth, rng = smooth(number), np.random.default_rng(100 + number)
@@ -85,6 +95,9 @@ def finished(folder: Path, names: tuple[str, ...] = ("t1",), *, with_metrics: bo
         rows.append(row(number, half1=f"even/{name}.mrc", half2=f"odd/{name}.mrc", **more))
     write_star(folder / "tomograms.star", rows)
     put_records(folder)
+    outputs = [f"out/corrected_{name}{ending}.mrc" for name in names for ending in ("", "_half1", "_half2")]
+    facts = {"outputs": outputs, "networks": ["isonet_maps/network.pt"], "method": "isonet2-n2n", **(predict or {})}
+    put_stage(folder, "predict", 7.0, "15:07", facts)
     if with_metrics:
         put_metrics(folder / "isonet_maps")
     sections = {
@@ -98,17 +111,9 @@ def finished(folder: Path, names: tuple[str, ...] = ("t1",), *, with_metrics: bo
 
 
 def put_records(folder: Path) -> None:
-    for stage, seconds, finished in (
-        ("prepare_star", 0.5, "14:59"),
-        ("refine", 340.0, "15:06"),
-        ("predict", 7.0, "15:07"),
-    ):
-        facts = {"speed": 61.74321, "outputs": [f"{stage}.mrc"], "<b>": "5 < 6 & 7"}
-        put_json(
-            folder / f"stages/{stage}.json",
-            {"stage": stage, "key": "k", "seconds": seconds, "ranks": 2, "peak_memory_gb": [0.8, 1.25],
-             "finished": f"2026-11-22T{finished}:00+00:00", "facts": facts},
-        )  # fmt: skip
+    networks = {"networks": ["isonet_maps/network.pt"], "method": "isonet2-n2n"}
+    put_stage(folder, "prepare_star", 0.5, "14:59", {})
+    put_stage(folder, "refine", 340.0, "15:06", {"speed": 61.74321, "<b>": "5 < 6 & 7", **networks})
     put_json(
         folder / "provenance.json",
         {"isonet2": "0.1.0", "torch": "2.13.0", "hosts": ["node017"], "seed": 0, "git_revision": None,
@@ -117,13 +122,25 @@ def put_records(folder: Path) -> None:
     (folder / "resolved.yaml").write_text("refine:\n  arch: unet-tiny # resolved\n")
 
 
-def put_metrics(maps: Path) -> None:
+def put_stage(folder: Path, stage: str, seconds: float, at: str, facts: dict[str, Any]) -> None:
+    put_json(
+        folder / f"stages/{stage}.json",
+        {"stage": stage, "key": "k", "seconds": seconds, "ranks": 2, "peak_memory_gb": [0.8, 1.25],
+         "finished": f"2026-11-22T{at}:00+00:00", "facts": facts},
+    )  # fmt: skip
+
+
+def put_metrics(maps: Path, held_out: list[float] | None = None) -> None:
+    """Three epochs, two previews; or an epoch for each of the losses of held-out cubes."""
     (maps / "previews").mkdir(parents=True)
     lines: list[dict[str, Any]] = [
         {"kind": "epoch", "epoch": n, "step": 50 * n, "loss": 2.0 / n, "loss_measured": 1.0 / n, "loss_wedge": 0.5 / n,
          "learning_rate": 1e-3, "samples_per_s": 5.0, "seconds": 30.0, "gradient_norm": 0.7, "peak_memory_gb": 0.9}
-        for n in (1, 2, 4)
+        for n in ((1, 2, 4) if held_out is None else range(1, len(held_out) + 1))
     ]  # fmt: skip
+    for line, loss in zip(lines, held_out or [], strict=False):
+        line |= {"val_loss": loss, "val_loss_measured": loss / 2, "val_loss_wedge": loss / 4,
+                 "val_fsc_measured": 0.8, "val_fsc_wedge": 0.5}  # fmt: skip
     for epoch in (2, 4):
         image = f"previews/epoch{epoch:03d}.png"
         volume = smooth(epoch)

@@ -36,7 +36,7 @@ def batch_of(count: int, *, side: int = 16, maps: int = 2, seed: int = 0) -> Bat
     return Batch(
         maps=cubes(maps),
         mask=torch.ones(count, 1, side, side, side),
-        noise=cubes(maps),
+        noise=cubes(1),
         tilts_deg=torch.tensor([[[-60.0, 60.0]]] * count, dtype=torch.float64),
         optics=torch.tensor([[10.0, 0.0, 300.0, 2.7, 0.1]] * count, dtype=torch.float64),
         rotation=torch.from_numpy(np.array([WEDGE_MOVING_ROTATIONS[n] for n in range(count)])),

@@ -21,9 +21,10 @@ from isonet2.io.mrc import write_mrc
 from isonet2.job.flags import job_from_flags
 from isonet2.job.models import STAGES, Predict
 from isonet2.job.settings import sections, settings_of
+from isonet2.job.tools import TOOLS, tool_from_flags
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(isonet2.__file__).parents[1])}
-VERBS = ("run", "validate", "plan", "init", *STAGES, "reference")
+VERBS = ("run", "validate", "plan", "init", *STAGES, *TOOLS, "reference")
 
 
 @pytest.fixture
@@ -125,6 +126,8 @@ def test_help_of_each_command_begins_with_examples_that_work(ran, capsys, monkey
         assert f"isonet2 {verb}" in line
         if verb in STAGES:
             job_from_flags(verb, line.split(f"isonet2 {verb}")[1].split())
+        if verb in TOOLS:
+            tool_from_flags(TOOLS[verb], line.split(f"isonet2 {verb}")[1].split())
     assert all(
         len(line) <= 80 for line in page.split("\n") if not line.startswith("  isonet2") and "torchrun" not in line
     )

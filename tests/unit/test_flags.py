@@ -35,6 +35,13 @@ TUTORIAL = [
     ("prepare_star t --rlnDefocus [30000, 25000]", {"defocus": (30000.0, 25000.0)}),
     ("prepare_star t --defocus=30000,25000 --number_subtomos auto", {"defocus": (30000.0, 25000.0)}),
     ("prepare_star t --tilt_min=-6e1 --tilt_max 1e1", {"tilt_min": (-60.0,), "tilt_max": (10.0,)}),
+    ("deconv tomograms.star", {"star_file": "tomograms.star", "output_dir": "deconv", "input_column": None}),
+    (
+        "deconv t.star --deconvfolder d --snrfalloff 0.7 --deconvstrength 1 --chunksize 200 --overlap_rate 0.5",
+        {"output_dir": "d", "snrfalloff": 0.7, "deconvstrength": 1.0, "chunk_size": 200, "overlap_rate": 0.5},
+    ),
+    ("deconv --ncpu 4 --isCTFflipped True --highpassnyquist 0.03 --tomo_idx 1,3",
+     {"threads_per_rank": 4, "phaseflipped": True, "highpassnyquist": 0.03, "tomo_idx": "1,3"}),
     (
         "make_mask t.star --maskfolder m --patchsize 6 --densitypercentage 40 --stdpercentage 30 --zcrop 0.3",
         {"star_file": "t.star", "output_dir": "m", "patch_size": 6, "density_percentage": 40.0, "std_percentage": 30.0,
@@ -105,7 +112,7 @@ def test_mistakes_are_named_as_they_were_typed():
     assert mistakes("refine --mixed_precision=perhaps") == ["--mixed_precision: got 'perhaps', needs true or false"]
     assert mistakes("refine a.star b.star") == ["unexpected argument 'b.star'"]
     assert mistakes("refine --threads 0") == ["--threads: got '0', needs a whole number ≥ 1"]
-    assert mistakes("predict t.star") == ["predict: predict.model: name a network file, or let the job refine one"]
+    assert mistakes("predict t.star") == ["predict: predict.model: name a network file, or let the job train one"]
     assert mistakes("prepare_star --even E") == ["--even: even and odd go together: name both folders"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import mrcfile
@@ -69,17 +70,18 @@ def test_every_key_is_explained_and_defaults_stay_behind_a_mark(tmp_path):
         tomogram(tmp_path / half / "t1.mrc")
     text = init(tmp_path).read_text()
     for name in set(sections()) - {"simulate"}:
-        part = text.split(f"\n{name}:\n")[1]
+        part = re.split(rf"\n#?{name}:\n", text)[1]
         for setting in settings_of(sections()[name]):
             assert f"  # {setting.explained}" in part
             assert any(line.strip("# ").startswith(f"{setting.name}:") for line in part.split("\n"))
     assert "  #epochs: 50\n" in text
     assert "# What isonet2 init found here: pairs of half tomograms: 1; the first has 72×128×144 voxels" in text
-    uncommented = text.replace("  #", "  ").replace("\n#seed", "\nseed").replace("\n#star_file", "\nstar_file")
+    running = re.sub(r"\n#(deconv|denoise):\n.*?(?=\n\n)", "", text, flags=re.DOTALL)
+    uncommented = running.replace("  #", "  ").replace("\n#seed", "\nseed").replace("\n#star_file", "\nstar_file")
     keys = [line for line in uncommented.split("\n") if ":" in line and line.split(":")[0].strip().isidentifier()]
     (tmp_path / "all.yaml").write_text("\n".join(keys))
     everything = load_job(tmp_path / "all.yaml")
-    assert everything.refine == Refine(arch="unet-tiny", cube_size=32)
+    assert everything.refine == Refine(method="isonet2-n2n", arch="unet-tiny", cube_size=32)
 
 
 @pytest.mark.parametrize(
@@ -108,13 +110,13 @@ def test_each_gpu_gets_a_rank(tmp_path, monkeypatch):
     assert load_job(init(tmp_path)).resources.ranks_per_node == 4
 
 
-def test_tomograms_without_halves_are_listed_and_masked_but_not_refined(tmp_path):
+def test_tomograms_without_halves_are_refined_by_the_method_for_one_map(tmp_path):
     tomogram(tmp_path / "tomograms" / "t1.mrc")
     path = init(tmp_path)
     job = load_job(path)
     assert job.prepare_star.full == "tomograms"
-    assert [name for name in STAGES if getattr(job, name)] == ["prepare_star", "make_mask"]
-    assert "\n#refine:\n" in path.read_text()
+    assert (job.refine.method, job.refine.noise_level) == ("isonet2", (0.2,))
+    assert "\n#deconv:\n" in path.read_text()
 
 
 def test_a_list_of_tomograms_is_taken_as_it_is(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from isonet2.physics.normalise import Normalisation, central_slab, measure_normalisation
+from isonet2.physics.normalise import Normalisation, central_slab, measure_normalisation, percentile_normalisation
 
 
 def test_mean_and_deviation_are_those_of_both_halves() -> None:
@@ -41,3 +41,12 @@ def test_constant_and_broken_tomograms_are_refused(value: float) -> None:
     plane = np.full((4, 4), value)
     with np.errstate(invalid="ignore"), pytest.raises(ValueError, match=r"constant|not numbers"):
         measure_normalisation([[plane]])
+
+
+def test_networks_of_isonet2s_own_method_see_the_inverted_percentiles_at_zero_and_one() -> None:
+    volume = np.random.default_rng(0).gamma(2.0, 3.0, (40, 64, 64)).astype(np.float32)
+    found = percentile_normalisation([(plane[None] for plane in volume)])
+    low, high = np.percentile(-volume, (5, 95))
+    expected = (-volume - low) / (high - low)
+    assert np.abs(found.to_network(volume) - expected).max() < 0.05
+    assert np.abs(found.to_file(found.to_network(volume)) - volume).max() < 1e-4

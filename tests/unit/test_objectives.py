@@ -32,14 +32,14 @@ RECIPE = Recipe(NO_CTF)
 def batch(count: int = 2, *, maps: int = 2, rotation: np.ndarray | None = None) -> Batch:
     rng = np.random.default_rng(0)
 
-    def cubes() -> Tensor:
-        return torch.from_numpy(rng.standard_normal((count, maps, *CUBE)))
+    def cubes(channels: int) -> Tensor:
+        return torch.from_numpy(rng.standard_normal((count, channels, *CUBE)))
 
     turns = [WEDGE_MOVING_ROTATIONS[n] if rotation is None else rotation for n in range(count)]
     return Batch(
-        maps=cubes(),
+        maps=cubes(maps),
         mask=torch.ones(count, 1, *CUBE, dtype=torch.float64),
-        noise=cubes(),
+        noise=cubes(1),
         tilts_deg=torch.tensor([[TILTS]] * count, dtype=torch.float64),
         optics=torch.tensor([list(vars(OPTICS).values())] * count, dtype=torch.float64),
         rotation=torch.from_numpy(np.array(turns)),
@@ -75,24 +75,14 @@ def expected(b: Batch, mw_weight: float, mode: str | None) -> list[float]:
     M = full(wedge_mask(CUBE, *TILTS))
     for n in range(len(b.maps)):
         RM = full(rotated_wedges(SIDE, b.tilts_deg[n : n + 1], b.rotation[n : n + 1])[0, 0])
-        maps = [each.numpy() for each in b.maps[n]]
-        guesses = [keep(keep(each, M) / 2, C) for each in maps]
-        sigma = 0.0
-        if len(maps) == 2:
-            p = (np.abs(np.fft.fftn(maps[0] - maps[1])) ** 2)[M].mean() / 2
-            q = (np.abs(np.fft.fftn(guesses[0] - guesses[1])) ** 2)[~M].mean() / 2
-            sigma = math.sqrt(max(0, p - q) / SIDE**3)
-        fill = [
-            keep(each, M) + keep(guess + sigma * b.noise[n, i].numpy(), ~M)
-            for i, (each, guess) in enumerate(zip(maps, guesses, strict=True))
-        ]
-        turned = [rotate(torch.from_numpy(f.copy())[None], b.rotation[n])[0].numpy() for f in fill]
-        total = 0.0
-        for mine, other in ((0, 1), (1, 0)) if len(maps) == 2 else ((0, 0),):
-            error = keep(keep(turned[mine], M) / 2, on_found) - keep(turned[other], W)
-            inside, outside = keep(error, M & RM), keep(error, ~M & RM)
-            total += (inside**2).mean() + mw_weight * (outside**2).mean() if mw_weight > 0 else (error**2).mean()
-        losses.append(total / len(maps))
+        first, last = b.maps[n, 0].numpy(), b.maps[n, -1].numpy()
+        p = (np.abs(np.fft.fftn(first - last)) ** 2)[M].mean() / 2
+        noise = math.sqrt(p / SIDE**3) * b.noise[n, 0].numpy()
+        fill = [keep(each, M) + keep(keep(keep(each, M) / 2, C) + noise, ~M) for each in (first, last)]
+        given, wanted = (rotate(torch.from_numpy(f.copy())[None], b.rotation[n])[0].numpy() for f in fill)
+        error = keep(keep(given, M) / 2, on_found) - keep(wanted, W)
+        inside, outside = keep(error, M & RM), keep(error, ~M & RM)
+        losses.append((inside**2).mean() + mw_weight * (outside**2).mean() if mw_weight > 0 else (error**2).mean())
     return losses
 
 
@@ -112,8 +102,7 @@ def test_noise2noise_compares_what_it_makes_of_one_half_with_the_other(mode: str
     found = n2n(halved, halved, b, Recipe(replace(NO_CTF, mode=mode)), 0.0)
     for n, value in enumerate(found.total.tolist()):
         x, y = (rotate(b.maps[n, i][None], b.rotation[n])[0].numpy().copy() for i in (0, 1))
-        errors = [keep(x / 2, C) - keep(y, W), keep(y / 2, C) - keep(x, W)]
-        assert value == pytest.approx(np.mean([np.mean(e**2) for e in errors]), rel=1e-5)
+        assert value == pytest.approx(np.mean((keep(x / 2, C) - keep(y, W)) ** 2), rel=1e-5)
     assert found.wedge.tolist() == [0, 0]
 
 
@@ -165,12 +154,11 @@ def test_what_fills_the_wedge_carries_as_much_noise_as_what_was_measured() -> No
 
     b = batch(8)
     loss(b, student=student, teacher=lambda x: 0 * x)
-    count = len(b.maps)
-    difference = transform(seen[0][:count] - seen[0][count:]).abs().square()
+    power = transform(seen[0]).abs().square()
     M = wedge_mask(CUBE, *TILTS)
-    for n in range(count):  # the input has lost M's complement; of what is left, RM was measured, the rest filled
+    for n in range(len(b.maps)):  # the input has lost M's complement; of what is left, RM was measured, the rest filled
         RM = rotated_wedges(SIDE, b.tilts_deg[n : n + 1], b.rotation[n : n + 1])[0, 0]
-        assert difference[n, 0][M & ~RM].mean().item() == pytest.approx(difference[n, 0][M & RM].mean().item(), rel=0.2)
+        assert power[n, 0][M & ~RM].mean().item() == pytest.approx(power[n, 0][M & RM].mean().item(), rel=0.25)
 
 
 @pytest.mark.parametrize(("mode", "slope"), [("nofilter", 0.0), ("ramp", 1.0), ("hamming", 1.0)])
@@ -206,8 +194,7 @@ def test_losses_measure_distance_as_torch_does(loss_func: str) -> None:
     }[loss_func]
     b = batch(1)
     found = n2n(lambda x: 3 * x, halved, b, replace(RECIPE, loss_func=loss_func), 0.0).total.item()
-    x, y = b.maps[0]
-    assert found == pytest.approx((mean(3 * x, y) + mean(3 * y, x)).item() / 2)
+    assert found == pytest.approx(mean(3 * b.maps[0, 0], b.maps[0, 1]).item())
 
 
 def test_the_fsc_loss_is_one_minus_the_mean_correlation_of_shells() -> None:
@@ -228,7 +215,7 @@ def test_the_fsc_loss_looks_at_one_region_only() -> None:
     b = batch(1)
     losses = loss(b, replace(RECIPE, loss_func="FSC"), student=lambda x: x, teacher=lambda x: x)
     assert losses.total.item() == pytest.approx((losses.measured + 2 * losses.wedge).item())
-    assert losses.wedge.item() == pytest.approx(1.0)  # the student left it empty
+    assert losses.wedge.item() == pytest.approx(1.0, abs=1e-4)  # the student left it empty
     assert losses.measured.item() < 1.2
 
 
@@ -256,7 +243,7 @@ def test_a_soft_mask_weighs_voxels_by_its_values() -> None:
     soft = b._replace(mask=torch.rand(b.mask.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
     found = n2n(lambda x: 0 * x, halved, soft, RECIPE, 0.0).total.item()
     weight = soft.mask[0, 0].numpy()
-    wanted = np.mean([np.average(each**2, weights=weight) for each in b.maps[0].numpy()])
+    wanted = np.average(b.maps[0, 1].numpy() ** 2, weights=weight)
     assert found == pytest.approx(wanted)
 
 

@@ -127,7 +127,7 @@ def test_shell_curves_tell_the_measured_region_from_the_wedge() -> None:
     measured = wedge_mask(shape, -50.0, 60.0)
     a, b, shared = (torch.fft.rfftn(torch.from_numpy(noise(*shape, seed=seed))) for seed in range(3))
     maps = [torch.fft.irfftn(torch.where(measured, shared, own), s=shape).numpy() for own in (a, b)]
-    curves = shell_curves(maps[0], maps[1], pixel_size_angstrom=8.0, tilt_min_deg=-50.0, tilt_max_deg=60.0)
+    curves = shell_curves(maps[0], maps[1], pixel_size_angstrom=8.0, tilts_deg=((-50.0, 60.0),))
     assert curves["measured"].frequency[-1] == pytest.approx(1 / 16)
     assert np.nanmean(curves["measured"].fsc[3:]) > 0.8
     assert abs(np.nanmean(curves["wedge"].fsc[3:])) < 0.3

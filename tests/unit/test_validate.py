@@ -140,8 +140,41 @@ def test_missing_inputs_of_prepare_star_are_named():
 def test_a_pixel_size_that_nobody_gave_is_asked_for():
     tomogram("even/a.mrc", pixel_size=1.0)
     tomogram("odd/a.mrc", pixel_size=1.0)
-    assert mistakes(HALVES) == ["even/a.mrc: its header has no pixel size: set prepare_star.pixel_size"]
+    assert mistakes(HALVES) == ["prepare_star.pixel_size: the header of a (of 1) has none; give it in Å"]
     assert plan_of(HALVES, "prepare_star.pixel_size=5.4").tomograms == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "mistake"),
+    [
+        ("defocus=[1,2,3]", "prepare_star.defocus: 3 values for 2 tomograms; give one, or one for each"),
+        ("tilt_folder=tilts", "tilts: no file for b; call it NAME or NAME_tilts with .tlt, .rawtlt, .txt"),
+        ("mask_folder=masks", "masks/b.mrc: 40×48×57 voxels (z, y, x), but even/b.mrc has 40×48×56; they must have one shape"),
+    ],
+)  # fmt: skip
+def test_what_prepare_star_will_refuse_is_refused_before_it_starts(setting, mistake):
+    for name in ("even/a.mrc", "odd/a.mrc", "even/b.mrc", "odd/b.mrc", "masks/a.mrc"):
+        tomogram(name)
+    tomogram("masks/b.mrc", (40, 48, 57))
+    Path("tilts").mkdir()
+    Path("tilts/a.tlt").write_text("-60\n60\n")
+    assert mistakes(HALVES, f"prepare_star.{setting}") == [mistake]
+
+
+def test_what_prepare_star_doubts_is_said_before_it_starts():
+    for name in ("even/a.mrc", "odd/a.mrc"):
+        tomogram(name, pixel_size=13.6)
+    [warning] = plan_of(HALVES, "prepare_star.pixel_size=10").warnings
+    assert warning == "prepare_star: pixel_size 10 Å is used, though 1 headers say otherwise (13.6 Å)"
+    assert not Path("tomograms.star").exists()
+
+
+def test_an_average_that_prepare_star_will_make_is_planned_with():
+    for name in ("even/a_EVN.mrc", "odd/a_ODD.mrc"):
+        tomogram(name)
+    text = HALVES + "  create_average: true\n" + TRAINING
+    assert plan_of(text, "refine.method=isonet2").samples == 3000
+    assert mistakes(HALVES + TRAINING, "refine.method=isonet2")[0].startswith("a: a full tomogram is needed")
 
 
 def test_halves_are_asked_for_where_training_needs_them():
