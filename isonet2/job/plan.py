@@ -102,9 +102,9 @@ def values_per_voxel(shape: UNetShape) -> float:
     """Values that a forward pass makes for each voxel of its input: outputs of all convolutions and concatenations."""
     levels = list(pairwise(shape.channels))
     values = shape.channels[0] + 2 * shape.channels[-1] / 8.0 ** len(levels)
-    for n, (channels, deeper) in enumerate(levels):
+    for n, ((channels, deeper), count) in enumerate(zip(levels, shape.stacks, strict=True)):
         # two stacks, the transposed convolution, and the concatenation, which is twice as wide; then the way down
-        values += (2 * shape.convolutions + 3) * channels / 8.0**n + deeper / 8.0 ** (n + 1)
+        values += (2 * count + 3) * channels / 8.0**n + deeper / 8.0 ** (n + 1)
     return values
 
 

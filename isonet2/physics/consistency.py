@@ -31,9 +31,12 @@ _TINY = 1e-30
 
 @dataclass(frozen=True)
 class Consistency:
-    """Of a prediction with the other half. By shell, float64 (shells,): `found`, FSC(f(a), b), and `allowed`,
-    √FSC(a, b). Means over the shells in which the halves agree, NaN if there are none: `share` of the allowed FSC,
-    `kept`, the amplitude g of the signal, and of the power of the prediction what is `noise` and what is `neither`."""
+    """Of a prediction with the other half.
+
+    By shell, float64 (shells,): `found`, FSC(f(a), b), and `allowed`, √FSC(a, b). Means over the shells in which the
+    halves agree, better than noise can, NaN if there are none: `share` of the allowed FSC, `kept`, the amplitude g of
+    the signal, and of the power of the prediction what is `noise` and what is `neither`.
+    """
 
     found: Tensor
     allowed: Tensor
@@ -75,12 +78,13 @@ def consistency(
     agreement = signal / (power_a * power_b).sqrt()
     allowed = agreement.clamp_min(0).sqrt()
     found = across / (power * (power_a + power_b) / 2).sqrt()
-    weight = torch.where(agreement >= LEAST_FSC, shells.count * allowed, 0.0)
+    least = (3 * (2 / shells.count).sqrt()).clamp_min(LEAST_FSC)  # three times what noise does, k and −k being one
+    weight = torch.where(agreement >= least, shells.count * allowed, 0.0)
 
     def mean(values: Tensor) -> float:
         return float((weight * torch.where(weight > 0, values, 0.0)).sum() / weight.sum())
 
-    of_signal = across.square() / (signal * power)
+    of_signal = across.clamp_min(0).square() / (signal * power)  # what has the wrong sign follows no signal
     of_noise = (own - across).square() / (noise.clamp_min(_TINY) * power)
     return Consistency(
         found=found,

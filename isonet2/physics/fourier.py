@@ -51,7 +51,7 @@ def radial_gain(shape: Sequence[int], gain: Callable[[Tensor], Tensor]) -> Tenso
     """Float32 (z, y, x//2+1): `gain` of each component's |k| in cycles per voxel, which it is given in float64.
 
     Interpolated between 2¹⁸ values of |k|, since a CTF of each component takes longer than the transforms: for one that
-    turns 50 times up to Nyquist within 3e-7, at a kink within 2e-4. A jump belongs behind this.
+    turns 50 times up to Nyquist within 1e-6, at a kink within 2e-4. A jump belongs behind this.
     """
     z, y, x = shape[-3:]
     along_z = torch.fft.fftfreq(z, dtype=_EXACT).square()

@@ -7,22 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-import torch
 from matplotlib.figure import Figure
 
-from isonet2.physics.consistency import LEAST_FSC, Consistency, consistency, measured_and_missing, wedge_filling
 from isonet2.report import words
 from isonet2.report.images import data_uri, figure_png
-from isonet2.report.measures import ShellCurve, ShellCurves, middle
+from isonet2.report.judgement import Judgement, halves_curves, judge
+from isonet2.report.measures import ShellCurve, ShellCurves
 from isonet2.report.plots import COLOURS, DARK, LIGHT, Ink, fsc_figure
-from isonet2.report.support import Compared, Verdict, data_verdict, wedge_verdict
-from isonet2.report.tomogram import Comparison, Scores, TomogramVolumes, curves_of
+from isonet2.report.tomogram import Comparison, Scores, TomogramVolumes
 
 _DPI = 150
 _THRESHOLDS = (0.5, 0.143)
 _SCORES = {"cc": "whole", "cc_measured": "measured", "cc_wedge": "wedge"}
-_REFERENCE = {"halves": "the other half", "mean": "the halves", "one map": "its input"}
 
 
 @dataclass(frozen=True)
@@ -46,14 +42,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Plots and tables; by region what is to be believed, empty without a prediction; `share`: of the agreement with
-    the other half that noise allows, NaN where nobody can tell; the curves of the predicted halves, if they were kept.
-    """
+    """Plots and tables, what is to be believed, and the curves of the predicted halves, empty if not kept."""
 
     pictures: list[Picture]
     tables: list[Table]
-    verdicts: dict[str, Verdict]
-    share: float
+    judgement: Judgement
     predicted: ShellCurves
 
 
@@ -65,69 +58,28 @@ def picture(title: str, draw: Callable[[Ink], Figure], alt: str) -> Picture:
 
 def agreement_of(volumes: TomogramVolumes, comparison: Comparison | None) -> Agreement:
     """All that can be said with the volumes that exist."""
-    halves, against_truth = _halves(volumes), comparison.curves if comparison else {}
+    halves, against_truth = halves_curves(volumes), comparison.curves if comparison else {}
     named = {
         **{f"{name} halves{_kinship(volumes, name)}": curves for name, curves in halves.items()},
         **{f"{name} against the truth": curves for name, curves in against_truth.items()},
     }
-    groups = {"The two halves": _lines(halves), "Map and truth": _lines(against_truth)}
-    verdicts, share = {}, math.nan
-    if volumes.result is not None:
-        compared = _compared(volumes)
-        found = _consistency(volumes)
-        share = found.share if compared == "halves" else math.nan
-        free = volumes.origin.ctf.CTF_mode == "wiener"
-        verdicts["measured region"] = data_verdict(found, compared, gain_is_free=free)
-        verdicts["missing wedge"] = _wedge_verdict(volumes, halves, one_map=compared == "one map")
-        groups = {"Prediction and data": _data_lines(volumes, found, compared), **groups}
+    judgement = judge(volumes, halves) if volumes.result is not None else Judgement({}, math.nan, {})
+    groups = {
+        "Prediction and data": _data_lines(judgement),
+        "The two halves": _lines(halves),
+        "Map and truth": _lines(against_truth),
+    }
     pictures = [_picture(title, volumes.row.name, lines) for title, lines in groups.items() if lines]
     tables = [score_table(comparison.scores)] if comparison else []
     if named:
         tables.append(_resolution_table(named, volumes.row.pixel_size_angstrom))
-    return Agreement(pictures, tables, verdicts, share, halves.get("predicted", {}))
+    return Agreement(pictures, tables, judgement, halves.get("predicted", {}))
 
 
 def score_table(scores: Scores) -> Table:
     """Correlations with the truth, a row for each map."""
     rows = [[name, *(words.correlation(score[key]) for key in _SCORES)] for name, score in scores.items()]
     return Table("Correlation with the truth", ["map", *_SCORES.values()], rows)
-
-
-def _compared(volumes: TomogramVolumes) -> Compared:
-    if volumes.given[0] is volumes.given[1]:
-        return "one map"
-    return "halves" if volumes.predicted is not None else "mean"
-
-
-def _consistency(volumes: TomogramVolumes) -> Consistency:
-    """Of the middle of the predictions with that of what the network read, passed through the CTF and the wedge."""
-    assert volumes.result is not None
-    predictions = volumes.predicted or (volumes.result, volumes.result)
-    P, Q, a, b = (torch.from_numpy(middle(volume)) for volume in (*predictions, *volumes.given))
-    measured, _ = measured_and_missing(a.shape, volumes.tilts_deg)
-    transfer, flip = (of(a.shape, volumes.optics) for of in (volumes.origin.transfer, volumes.origin.flip))
-    return consistency((P, Q), (a, b), measured, transfer=transfer, flip=flip)
-
-
-def _wedge_verdict(volumes: TomogramVolumes, halves: dict[str, ShellCurves], *, one_map: bool) -> Verdict:
-    filling = np.zeros(0)
-    if volumes.predicted is not None:
-        a, b = (torch.from_numpy(middle(volume)) for volume in volumes.predicted)
-        filling = wedge_filling(a, b, *measured_and_missing(a.shape, volumes.tilts_deg)).numpy()
-    data_limit = halves["raw"]["measured"].resolution_angstrom(LEAST_FSC) if "raw" in halves else 0.0
-    return wedge_verdict(
-        halves.get("predicted", {}), filling, volumes.origin, one_map=one_map, data_limit_angstrom=data_limit
-    )
-
-
-def _halves(volumes: TomogramVolumes) -> dict[str, ShellCurves]:
-    """Of the raw halves in the measured region alone: their wedge holds only what the edges leak into it."""
-    halves = {}
-    if volumes.halves is not None:
-        halves["raw"] = {"measured": curves_of(volumes, *map(middle, volumes.halves))["measured"]}
-    if volumes.predicted is not None:
-        halves["predicted"] = curves_of(volumes, *map(middle, volumes.predicted))
-    return halves
 
 
 def _kinship(volumes: TomogramVolumes, name: str) -> str:
@@ -146,13 +98,9 @@ def _lines(group: dict[str, ShellCurves]) -> list[_Line]:
     ]
 
 
-def _data_lines(volumes: TomogramVolumes, found: Consistency, compared: Compared) -> list[_Line]:
-    """The FSC of the prediction with what was measured, and, where the halves tell, the most that noise allows."""
-    frequency = np.arange(len(found.found)) / (2 * (len(found.found) - 1) * volumes.row.pixel_size_angstrom)
-    lines = [(f"with {_REFERENCE[compared]}", ShellCurve(frequency, found.found.numpy()), COLOURS["measured"], "-")]
-    if compared != "one map":
-        lines.append(("allowed by noise", ShellCurve(frequency, found.allowed.numpy()), COLOURS["measured"], ":"))
-    return lines
+def _data_lines(judgement: Judgement) -> list[_Line]:
+    """What was reached is solid, what could be reached dotted."""
+    return [(label, c, COLOURS["measured"], ":" if n else "-") for n, (label, c) in enumerate(judgement.curves.items())]
 
 
 def _picture(title: str, tomogram: str, lines: list[_Line]) -> Picture:

@@ -76,7 +76,7 @@ class TomogramBlock:
     @property
     def findings(self) -> list[Finding]:
         """What is to be believed of each region."""
-        verdicts = self.agreement.verdicts.items()
+        verdicts = self.agreement.judgement.verdicts.items()
         return [Finding(region.capitalize(), verdict.state, verdict.sentence) for region, verdict in verdicts]
 
 

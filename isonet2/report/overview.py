@@ -111,7 +111,7 @@ def _convergence(records: RunRecords, convergence: Mapping[str, Mapping[str, Any
 
 def _support(blocks: list[TomogramBlock]) -> list[Finding]:
     """Of one tomogram the whole sentence, of several what they have in common."""
-    judged = {block.name: block.agreement.verdicts for block in blocks if block.agreement.verdicts}
+    judged = {block.name: block.agreement.judgement.verdicts for block in blocks if block.agreement.judgement.verdicts}
     findings = []
     for region in ("measured region", "missing wedge") if judged else ():
         verdicts = {name: found[region] for name, found in judged.items()}
@@ -164,7 +164,7 @@ def _key_numbers(records: RunRecords, blocks: list[TomogramBlock], scores: Score
             numbers.append(KeyNumber(f"{before} → {after}", f"correlation with the truth {place}"))
     else:
         numbers += _wedge_power(blocks)
-    shares = [block.agreement.share for block in blocks if math.isfinite(block.agreement.share)]
+    shares = [block.agreement.judgement.share for block in blocks if math.isfinite(block.agreement.judgement.share)]
     if shares:
         mean = words.percent(sum(shares) / len(shares))
         numbers.append(KeyNumber(mean, "of the agreement with the other half that its noise allows"))

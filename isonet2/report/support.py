@@ -27,7 +27,7 @@ Compared = Literal["halves", "mean", "one map"]
 
 LEAST_AGREEMENT = 0.5
 LEAST_FILLING = 0.2
-_FEWEST_SHELLS = 3  # the first have few components, and what the taper of the edges smears into them
+_FEWEST_SHELLS = 5  # the first have few components, and what the taper of the edges smears into them
 _ONLY = 1.5  # times coarser than the measured region
 _MOST_NEITHER = 1 / 3
 _MOST_NOISE = 1 / 3
@@ -132,10 +132,13 @@ def supported_to(wedge: ShellCurve, filling: npt.NDArray[np.float64], data_limit
     `filling` (shells,): power in the wedge over power in the measured region. Never finer than the data themselves.
     """
     filled = ShellCurve(wedge.frequency, np.where(filling < LEAST_FILLING, 0.0, wedge.fsc))
-    limit = filled.resolution_angstrom(LEAST_AGREEMENT)
-    if limit > 1 / wedge.frequency[min(_FEWEST_SHELLS, wedge.frequency.size - 1)]:
-        return math.inf
-    return max(limit, data_limit_angstrom)
+    limit = max(filled.resolution_angstrom(LEAST_AGREEMENT), data_limit_angstrom)
+    return math.inf if limit > _coarsest(wedge) else limit
+
+
+def _coarsest(curve: ShellCurve) -> float:
+    """The resolution, in Å, at the end of the shells that tell nothing."""
+    return float(1 / curve.frequency[min(_FEWEST_SHELLS, curve.frequency.size - 1)])
 
 
 def wedge_verdict(
@@ -179,7 +182,7 @@ def wedge_verdict(
 
 
 def _why_not(curves: ShellCurves, filling: npt.NDArray[np.float64], who: str, data_limit_angstrom: float) -> str:
-    if math.isinf(data_limit_angstrom):
+    if data_limit_angstrom > _coarsest(curves["wedge"]):
         return f"the measured halves themselves agree nowhere (FSC below {LEAST_FSC})"
     if math.isinf(supported_to(curves["wedge"], np.ones_like(filling), 0.0)):
         return f"{who} do not agree there (FSC below {LEAST_AGREEMENT})"

@@ -35,8 +35,8 @@ def correlation(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """As in 83 %; never above 100."""
-    return f"{100 * min(share, 1):.0f} %"
+    """As in 83 %; never below 0 or above 100."""
+    return f"{100 * min(max(share, 0), 1):.0f} %"
 
 
 def uncapitalised(sentence: str) -> str:

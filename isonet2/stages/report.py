@@ -92,9 +92,9 @@ def _support(block: TomogramBlock) -> dict[str, Any]:
     """What the page says of a prediction, for programs: by region a state and a sentence."""
     found: dict[str, Any] = {
         region: {"state": verdict.state, "sentence": verdict.sentence}
-        for region, verdict in block.agreement.verdicts.items()
+        for region, verdict in block.agreement.judgement.verdicts.items()
     }
-    limit, share = block.agreement.verdicts["missing wedge"].limit_angstrom, block.agreement.share
+    limit, share = block.agreement.judgement.verdicts["missing wedge"].limit_angstrom, block.agreement.judgement.share
     found["wedge_limit_angstrom"] = limit if math.isfinite(limit) else None
     found["share_of_allowed_fsc"] = share if math.isfinite(share) else None
     return found

@@ -18,8 +18,8 @@ from isonet2.physics.consistency import measured_and_missing
 from isonet2.physics.ctf import ctf_gain, phase_flip_gain
 from isonet2.physics.fourier import filtered, frequencies, transform
 from isonet2.physics.quality import tapered
-from isonet2.report.agreement import Agreement, agreement_of
-from isonet2.report.measures import middle
+from isonet2.report.judgement import Judgement, halves_curves, judge
+from isonet2.report.measures import ShellCurves, middle, shell_curves
 from isonet2.report.origin import CtfRecord, Origin
 from isonet2.report.tomogram import TomogramVolumes
 
@@ -41,11 +41,11 @@ class Known(NamedTuple):
 
 @pytest.fixture(scope="module")
 def known(real_data: Path) -> Known:
-    """The middle 72×96×96 voxels of t1, and of the truth of t2."""
+    """The middle 64³ voxels of t1, and of the truth of t2."""
 
     def read(name: str) -> Tensor:
         with open_volume(real_data / "truth" / name) as volume:
-            return torch.from_numpy(middle(volume, 96))
+            return torch.from_numpy(middle(volume, 64))
 
     a, b, truth, other = (read(name) for name in ("t1/even.mrc", "t1/odd.mrc", "t1/truth.mrc", "t2/truth.mrc"))
     measured, missing = measured_and_missing(a.shape, (TILTS,))
@@ -56,7 +56,7 @@ def known(real_data: Path) -> Known:
 
 def judged(
     given: Pair, predicted: Pair | None, origin: Origin, *, result: Tensor | None = None, defocus_angstrom: float = 0.0
-) -> Agreement:
+) -> Judgement:
     """What the report says of a prediction of both halves, or of one map alone."""
     row = TomogramRow(
         index=1, half1="a", half2="b", pixel_size_angstrom=15.0, tilt_min_deg=TILTS[0], tilt_max_deg=TILTS[1],
@@ -78,15 +78,19 @@ def judged(
         truth=None,
         mask=None,
     )
-    return agreement_of(volumes, None)
+    return judge(volumes, halves_curves(volumes))
 
 
-def wedge(agreement: Agreement) -> str:
-    return agreement.verdicts["missing wedge"].sentence
+def curves(pair: Pair) -> ShellCurves:
+    return shell_curves(pair[0].numpy(), pair[1].numpy(), pixel_size_angstrom=15.0, tilts_deg=(TILTS,))
 
 
-def data(agreement: Agreement) -> str:
-    return agreement.verdicts["measured region"].sentence
+def wedge(judgement: Judgement) -> str:
+    return judgement.verdicts["missing wedge"].sentence
+
+
+def data(judgement: Judgement) -> str:
+    return judgement.verdicts["measured region"].sentence
 
 
 def noise(seed: int, like: Tensor) -> Tensor:
@@ -94,12 +98,13 @@ def noise(seed: int, like: Tensor) -> Tensor:
 
 
 def test_the_truth_found_by_two_networks_is_supported_and_a_shared_bias_not_excluded(known: Known) -> None:
-    found = judged(known.halves, (known.truth + noise(1, known.truth), known.truth + noise(2, known.truth)), TWO)
+    pair = (known.truth + noise(1, known.truth), known.truth + noise(2, known.truth))
+    found = judged(known.halves, pair, TWO)
     verdict = found.verdicts["missing wedge"]
     assert verdict.state == "good"
     assert verdict.headline.startswith("Supported up to ")
     assert verdict.sentence.endswith("Even this does not exclude a bias that both share.")
-    measured = found.predicted["measured"].resolution_angstrom(0.5)
+    measured = curves(pair)["measured"].resolution_angstrom(0.5)
     assert measured / 1.2 < verdict.limit_angstrom < 1.2 * measured
 
 
@@ -114,7 +119,7 @@ def test_a_wedge_that_only_leakage_fills_is_empty_though_its_halves_agree(known:
     a, b = known.halves
     for pair in ((a, b), (filtered(a, known.measured), filtered(b, known.measured))):
         found = judged(known.halves, pair, origin)
-        assert found.predicted["wedge"].resolution_angstrom(0.5) < 100
+        assert curves(pair)["wedge"].resolution_angstrom(0.5) < 100
         assert found.verdicts["missing wedge"].state == "bad"
         assert wedge(found).startswith("Not supported: it is all but empty, with 0.0")
 
