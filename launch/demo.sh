@@ -27,10 +27,7 @@ prepare_star:
 make_mask:
 extract:
 refine:
-  arch: unet-tiny
-  cube_size: 32
   epochs: 5
-  batch_size: 2
   save_interval: 3
 predict:
   keep_halves: true

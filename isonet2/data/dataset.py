@@ -30,7 +30,7 @@ class Batch(NamedTuple):
     mask: Tensor
     """(B, 1, s, s, s), 0…1; ones without mask_loss."""
     noise: Tensor
-    """(B, 1, s, s, s), white, of unit variance."""
+    """(B, 2, s, s, s), white, of unit variance: for what is given to the network, and for what it is to find."""
     tilts_deg: Tensor
     """(B, I, 2), intervals of measured tilts, NaN where a sample has fewer."""
     optics: Tensor
@@ -67,7 +67,7 @@ class CubeDataset(Dataset[Batch]):
         tilts = np.full((self._intervals, 2), np.nan)
         tilts[: len(shard["tilts_deg"])] = shard["tilts_deg"]
         rotation = self._rotation(rng, shard["tilts_deg"])
-        noise = rng.standard_normal((1, side, side, side), dtype=np.float32)
+        noise = rng.standard_normal((2, side, side, side), dtype=np.float32)
         return Batch(
             maps=maps,
             mask=torch.from_numpy(crops[-1:]) if self._with_mask else torch.ones_like(maps[:1]),
@@ -126,7 +126,7 @@ def _order(seed: int, epoch: int, samples: int) -> npt.NDArray[np.int64]:
 
 def held_out(samples: int, share: float, *, seed: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Numbers of the samples that are trained on, and of those that never are, `share` of all, in rising order."""
-    count = min(samples - 1, max(1, round(share * samples))) if share > 0 else 0
+    count = min(samples - 1, round(share * samples))
     held = set(np.random.default_rng([seed, samples]).permutation(samples)[:count].tolist())
     return tuple(n for n in range(samples) if n not in held), tuple(sorted(held))
 
@@ -174,7 +174,7 @@ class _Collate:
         return Batch(
             maps=torch.empty(0, self.maps, *cube),
             mask=torch.empty(0, 1, *cube),
-            noise=torch.empty(0, 1, *cube),
+            noise=torch.empty(0, 2, *cube),
             tilts_deg=torch.empty(0, 1, 2, dtype=exact),
             optics=torch.empty(0, 5, dtype=exact),
             rotation=torch.empty(0, 3, 3, dtype=exact),

@@ -56,7 +56,7 @@ def _our_name(name: str) -> str:
     if name.startswith("final."):
         return name.replace("final", "last", 1)
     match = _NAME.fullmatch(name)
-    if match is None or match.group(1, 2) not in _OURS:
+    if match is None or (match[1], match[2]) not in _OURS:
         return name
     k, j = divmod(int(match[4] or 0), 3)
-    return f"{_OURS[match.group(1, 2)].format(n=match[3], k=k, j=j)}.{match[5]}"
+    return f"{_OURS[match[1], match[2]].format(n=match[3], k=k, j=j)}.{match[5]}"

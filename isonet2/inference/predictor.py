@@ -20,6 +20,7 @@ from isonet2.physics.fourier import filtered, frequencies
 from isonet2.physics.normalise import Normalisation
 from isonet2.physics.wedge import measured_region
 
+_HALF_TURN = (-3, -1)  # about y
 Array = npt.NDArray[np.float32]
 
 
@@ -34,6 +35,8 @@ class Predictor:
     apply_mw_x1: bool
     within_nyquist: bool = False
     """Whether to leave out what lies beyond the sphere, of which networks that fill the wedge have learned nothing."""
+    average_turns: bool = False
+    """Whether to take the mean with the prediction of the tile turned by 180° about y, where its wedge is the same."""
 
     def row(
         self,
@@ -69,6 +72,8 @@ class Predictor:
             if wedge is not None:
                 x = filtered(x, wedge)
             y = self.network(self.compute.lay_out(x)).float()
+            if self.average_turns:
+                y = (y + self.network(self.compute.lay_out(x.flip(_HALF_TURN))).float().flip(_HALF_TURN)) / 2
             if self.within_nyquist:
                 y = filtered(y, _nyquist_sphere(self.cube_size).to(y.device))
         found: Array = y[:, 0].cpu().numpy()

@@ -63,7 +63,9 @@ def plan_prediction(
 ) -> Prediction:
     """`networks`: what tells these (and how they compute) from others: rows of other ones are not taken up."""
     stem = f"{section.output_prefix or prefix}_{source.name}"
-    settings = section.model_dump(include={"apply_mw_x1", "padding_factor", "tile_batch", "keep_halves"})
+    settings = section.model_dump(
+        include={"apply_mw_x1", "average_turns", "padding_factor", "tile_batch", "keep_halves"}
+    )
     optics = list(vars(source.optics).values()) if phase_flip else None
     maps = [fingerprint(path) for path in source.maps]
     kind = [list(networks), settings, cube_size, source.tilts_deg, optics, maps]

@@ -37,10 +37,15 @@ class Predict(Section):
     apply_mw_x1: bool = option(True, "apply the missing wedge to each tile before the network, as in training")
     phaseflipped: bool = option(False, "the tomograms are phase-flipped already", aliases=("isCTFflipped",))
     do_phaseflip_input: bool = option(True, "flip the phases of tomograms that are not, for networks with a CTF_mode")
+    average_turns: bool = option(
+        True, "mean with the prediction of what is turned by 180° about the tilt axis: better, in twice the time"
+    )
     padding_factor: float = option(1.5, "side of a tile over the side of the part of it that is kept", gt=1, le=3)
     tile_batch: int = option(4, "tiles that go through the network together", ge=1)
     mixed_precision: bool = option(True, "half precision where the device is faster with it")
-    keep_halves: bool = option(False, "also write the prediction of each half; with model2 always")
+    keep_halves: bool = option(
+        True, "also write the prediction of each half, from which the report judges the result; with model2 always"
+    )
     tomo_idx: str | None = option(None, "only these tomograms, as in 1,3,5-7")
 
     @model_validator(mode="after")

@@ -9,15 +9,13 @@ from itertools import pairwise
 from typing import Any
 
 from isonet2.errors import UserError
-from isonet2.job.architectures import NetworkShape, UNetShape
+from isonet2.job.architectures import NetworkShape
+from isonet2.job.memory import predicted_bytes_per_voxel, trained_bytes_per_voxel
 from isonet2.job.models import STAGES, Extract, Job, Predict, PrepareStar, Training
 
 SAMPLES_BY_DEFAULT = 3000  # cubes over all tomograms, where number_subtomos is auto
 
-# Measured with ru_maxrss around one step in float32 on a CPU, channels_last_3d, cubes of 32…96, batches of 2…8:
 PROCESS_BYTES = 450e6  # interpreter, torch, h5py and what they allocate once
-_BYTES_PER_VALUE_TRAINED = 7.3  # for each value of `values_per_voxel`; 6.9 to 7.3 from unet-tiny to unet-large
-_BYTES_PER_VALUE_PREDICTED = 27.0  # for each channel of the finest level, where memory peaks; 22 to 27
 _BYTES_PER_PARAMETER = 5 * 4  # weight, gradient, two moments of AdamW, average
 
 
@@ -98,26 +96,15 @@ def samples_of_each(section: PrepareStar, *, tomograms: int) -> list[int]:
     return [max(1, last - first) for first, last in pairwise(bounds)]
 
 
-def values_per_voxel(shape: UNetShape) -> float:
-    """Values that a forward pass makes for each voxel of its input: outputs of all convolutions and concatenations."""
-    levels = list(pairwise(shape.channels))
-    values = shape.channels[0] + 2 * shape.channels[-1] / 8.0 ** len(levels)
-    for n, ((channels, deeper), count) in enumerate(zip(levels, shape.stacks, strict=True)):
-        # two stacks, the transposed convolution, and the concatenation, which is twice as wide; then the way down
-        values += (2 * count + 3) * channels / 8.0**n + deeper / 8.0 ** (n + 1)
-    return values
-
-
 def training_memory_bytes(training: Training, ranks: int) -> int:
     """The most that one rank takes in a training, in float32; in half precision a GPU takes half of the activations.
 
-    Both halves of a micro-batch go through the network together. GB foreseen / taken with unet-tiny on one rank:
-    40³ in batches of 2: 0.80 / 0.82; 48³ in batches of 4: 1.58 / 1.60 (bfloat16: 1.09); of 8: 2.67 / 2.70.
+    Both halves of a micro-batch go through the network together.
     """
     shape = training.shape
     batch = training.batch_size or 2 * ranks
     cubes = 2 * math.ceil(batch / (ranks * training.acc_batches))
-    activations = cubes * training.cube_size**3 * values_per_voxel(shape) * _BYTES_PER_VALUE_TRAINED
+    activations = cubes * training.cube_size**3 * trained_bytes_per_voxel(shape)
     return int(PROCESS_BYTES + shape.parameters * _BYTES_PER_PARAMETER + activations)
 
 
@@ -126,7 +113,7 @@ def prediction_memory_bytes(
 ) -> int:
     """The most that one rank takes in predict: a slab of `cube_size` planes, a batch of tiles, the network."""
     slab = 4 * cube_size * max(t.shape[1] * t.shape[2] for t in tomograms)
-    tiles = predict.tile_batch * cube_size**3 * shape.channels[0] * _BYTES_PER_VALUE_PREDICTED
+    tiles = predict.tile_batch * cube_size**3 * predicted_bytes_per_voxel(shape)
     return int(PROCESS_BYTES + 4 * shape.parameters + slab + tiles)
 
 
@@ -149,7 +136,8 @@ def _with_tomograms(plan: Plan, job: Job, tomograms: Sequence[TomogramFacts]) ->
     mistakes = too_thin(job, tomograms)
     if plan.batch_size is not None and samples < plan.batch_size:
         mistakes.append(
-            f"{_training_stage(plan)}.batch_size {plan.batch_size} is more than the {samples} cubes there are: make it smaller"
+            f"{_training_stage(plan)}.batch_size {plan.batch_size} is more than the {samples} cubes there are: "
+            "make it smaller"
         )
     if mistakes:
         raise UserError("\n".join(mistakes))

@@ -1,4 +1,4 @@
-"""The networks by their building blocks, and what follows by arithmetic: divisor, parameters, memory. No torch here."""
+"""The networks by their building blocks, and what follows by arithmetic: divisor and parameters. No torch here."""
 
 from __future__ import annotations
 
@@ -70,12 +70,16 @@ class UNetShape(Shape):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HSFormerShape(Shape):
-    """Transformer down, convolutions up: channels of the voxels, then of each level of tokens, the first of 2³ voxels;
-    transformer blocks at each level, windows of at most `window`³ tokens."""
+class TransformerShape(Shape):
+    """With so many transformer blocks in each stack of a level, and windows of at most `window`³ tokens."""
 
     blocks: int
     window: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class HSFormerShape(TransformerShape):
+    """Transformer down, convolutions up: channels of the voxels, then of the levels of tokens, first of 2³ voxels."""
 
     @property
     def parameters(self) -> int:
@@ -89,11 +93,8 @@ class HSFormerShape(Shape):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VTUNetShape(Shape):
-    """Transformer down and up: as HSFormerShape, and as many blocks up, which also look across."""
-
-    blocks: int
-    window: int
+class VTUNetShape(TransformerShape):
+    """Transformer down and up: channels as of HSFormerShape, and as many blocks up, which also look across."""
 
     @property
     def parameters(self) -> int:
@@ -109,11 +110,8 @@ class VTUNetShape(Shape):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SCUNetShape(Shape):
-    """A U-Net of blocks that are half convolution, half transformer: channels from the finest level to the deepest."""
-
-    blocks: int
-    window: int
+class SCUNetShape(TransformerShape):
+    """A U-Net of blocks that are half convolution, half transformer."""
 
     @property
     def parameters(self) -> int:
@@ -146,8 +144,8 @@ def _residual(inputs: int, outputs: int) -> int:
 
 
 def _attention(channels: int, window: int) -> int:
-    """Queries, keys, values, output; a bias for each head and each step within a window."""
-    return 4 * _convolution(1, channels, channels) + heads_of(channels) * (2 * window - 1) ** 3
+    """Queries, keys without bias, values, output; a number for each head and each step within a window."""
+    return 4 * channels**2 + 3 * channels + heads_of(channels) * (2 * window - 1) ** 3
 
 
 def _transformer(channels: int, window: int) -> int:

@@ -28,13 +28,17 @@ class Training(Section):
     freeze: Literal["encoder", "all_but_last"] | None = option(
         None, "what of a pretrained network stays as it is: the way down, or all but the last convolution"
     )
-    cube_size: int = option(48, "side of a training cube; a multiple of the network's divisor", unit="voxels", ge=8)
+    cube_size: int = option(32, "side of a training cube; a multiple of the network's divisor", unit="voxels", ge=8)
     epochs: int = option(50, "passes over all cubes", ge=1, aliases=("iterations",))
     batch_size: Annotated[int | None, Absent] = option(
-        None, "cubes in one optimizer step over all ranks; by default 2 for each rank", ge=1
+        None,
+        "cubes in one optimizer step over all ranks; by default 2 for each rank, since one alone is slow on many CPUs",
+        ge=1,
     )
     acc_batches: int = option(1, "split each batch into this many parts to save memory", ge=1)
-    loss_func: Literal["L2", "L1", "Huber", "FSC"] = option("L2", "what is minimised")
+    loss_func: Literal["L2", "L1", "Huber", "FSC"] = option(
+        "L2", "what is minimised; FSC (1 − the mean shell correlation) leaves the scale of the result open"
+    )
     optimizer: Literal["muon", "adamw"] = option(
         "muon", "muon moves the kernels between hidden channels by orthogonal updates, and the rest by AdamW"
     )
@@ -62,7 +66,9 @@ class Training(Section):
     split_halves: bool = option(
         False, "train two networks, each on one half of the specimen (along y), for independent half maps"
     )
-    validation_share: float = option(0.0, "share of cubes that is never trained on and measures progress", ge=0, le=0.5)
+    validation_share: float = option(
+        0.05, "share of cubes that is never trained on and measures progress", ge=0, le=0.5
+    )
     mixed_precision: bool = option(True, "half precision where the device is faster with it")
     save_interval: int = option(10, "epochs between saved networks and previews", ge=1)
     with_preview: bool = option(True, "predict the middle of one tomogram at each save_interval",

@@ -44,7 +44,7 @@ class HSFormer(Network):
         for n, (blocks, normalise) in enumerate(zip(self.blocks, self.normalise, strict=True)):
             tokens = blocks(self.merge[n - 1](tokens) if n else tokens)
             levels.append(to_volume(normalise(tokens)))
-        x = levels.pop()
+        x: Tensor = levels.pop()
         for up, stack in zip(reversed(self.up), reversed(self.up_stacks), strict=True):
             x = stack(torch.cat([levels.pop(), up(x)], dim=1))
         return x

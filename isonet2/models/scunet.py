@@ -16,7 +16,7 @@ from isonet2.models.windows import TransformerBlock, to_tokens, to_volume
 
 
 class SCUNet(Network):
-    """The grid is halved by strided, doubled by transposed convolutions; what the way down had is added on the way up."""
+    """The grid is halved by strided and doubled by transposed convolutions; skips are added, not concatenated."""
 
     def __init__(self, shape: SCUNetShape) -> None:
         super().__init__()
@@ -39,15 +39,16 @@ class SCUNet(Network):
         return self.first, self.down_stacks, self.down, self.bottleneck
 
     def features(self, volume: Tensor) -> Tensor:
-        x = first = self.first(volume)
-        levels = []
+        x = self.first(volume)
+        levels = [x]
         for stack, down in zip(self.down_stacks, self.down, strict=True):
             x = down(stack(x))
             levels.append(x)
         x = self.bottleneck(x)
         for stack, up in zip(reversed(self.up_stacks), reversed(self.up), strict=True):
             x = stack(up(x + levels.pop()))
-        return x + first
+        result: Tensor = x + levels.pop()
+        return result
 
 
 class SwinConvBlock(nn.Module):

@@ -41,7 +41,7 @@ class UNet(Network):
         return self.first, self.down_stacks, self.down, self.bottleneck
 
     def features(self, volume: Tensor) -> Tensor:
-        x = self.first(volume)
+        x: Tensor = self.first(volume)
         skips = []
         for stack, down in zip(self.down_stacks, self.down, strict=True):
             x = stack(x)

@@ -52,7 +52,7 @@ class VTUNet(Network):
             tokens = blocks(merge(tokens))
         for expand, across in zip(reversed(self.expand), reversed(self.across), strict=True):
             tokens, seen = expand(tokens), levels.pop()
-            for block in across:
+            for block in across.children():
                 tokens = block(tokens, seen)
         result: Tensor = self.smooth(first + self.to_voxels(to_volume(tokens)))
         return result

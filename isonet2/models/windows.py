@@ -86,7 +86,7 @@ class WindowAttention(nn.Module):
         super().__init__()
         self.window, self.shifted, self.heads = window, shifted, heads_of(channels)
         self.queries = nn.Linear(channels, channels)
-        self.keys = nn.Linear(channels, channels)
+        self.keys = nn.Linear(channels, channels, bias=False)  # softmax forgets what all keys have in common
         self.values = nn.Linear(channels, channels)
         self.bias = nn.Parameter(0.02 * torch.randn(self.heads, (2 * window - 1) ** 3))
         self.together = nn.Linear(channels, channels)
@@ -97,7 +97,8 @@ class WindowAttention(nn.Module):
 
         def heads(projected: Tensor) -> Tensor:
             """(B, s, s, s, C) → (B, windows, heads, tokens of a window, C / heads)."""
-            return windows.cut(projected).unflatten(-1, (self.heads, -1)).transpose(2, 3)
+            cut = windows.cut(projected)
+            return cut.reshape(*cut.shape[:3], self.heads, cut.shape[3] // self.heads).transpose(2, 3)
 
         queries, keys, values = heads(self.queries(tokens)), heads(self.keys(source)), heads(self.values(source))
         bias = self.bias[:, windows.offsets(self.window, tokens.device)]
@@ -105,9 +106,7 @@ class WindowAttention(nn.Module):
         seen = bias if mask is None else bias.masked_fill(~mask[:, None], -math.inf)
         found = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=seen.to(queries.dtype))
         if not len(tokens):
-            found = (
-                found + 0 * bias.sum()
-            )  # without samples, torch leaves it out, and other ranks wait for its gradient
+            found = found + 0 * bias.sum()  # torch leaves it out then, and other ranks wait for its gradient
         result: Tensor = self.together(windows.join(found.transpose(2, 3).flatten(3)))
         return result
 

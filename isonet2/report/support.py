@@ -1,10 +1,10 @@
 """Signal or invention, in words: what the measured data say about a prediction, and two predictions about its wedge.
 
-The limits were set on two simulated tomograms of known truth. In the measured region, 11 to 24 % of the power of what
-networks of 45 to 500 steps predict is neither signal nor noise; with another specimen added at full strength, 39 to
+The limits were set on two simulated tomograms of known truth. In the measured region, 9 to 24 % of the power of what
+networks of 45 to 450 steps predict is neither signal nor noise; with another specimen added at full strength, 39 to
 63 %. In the wedge, two such networks agree (FSC 0.5) with a fifth of the power of the measured region up to where the
 correlation with the truth is 0.44 to 0.61. The FSC alone would not do: what leaks into an empty wedge from beside it is
-alike in both halves, to two thirds of Nyquist; but beyond the first shell it has 4 to 14 % of the power.
+alike in both halves, to 40 % of Nyquist; but beyond the first shell it has 4 to 14 % of the power.
 """
 
 from __future__ import annotations

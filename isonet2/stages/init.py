@@ -13,9 +13,8 @@ from isonet2.io.atomic import replacing
 from isonet2.io.mrc import read_header
 from isonet2.io.pairing import TOMOGRAMS, pair_by_name
 from isonet2.io.star import half_of, name_without_half, read_star
-from isonet2.job.architectures import ARCHITECTURES
 from isonet2.job.load import load_job
-from isonet2.job.models import STAGES, Job, Section
+from isonet2.job.models import STAGES, Job, Refine, Section
 from isonet2.job.preparing import TILT_MAX, TILT_MIN
 from isonet2.job.settings import Setting, sections, settings_of, written
 from isonet2.parallel.machine import gpu_count
@@ -104,14 +103,14 @@ def _chosen(found: _Found) -> dict[str, dict[str, object]]:
     method: dict[str, object] = {"method": "isonet2-n2n"}
     if not found.has_halves:
         method = {"method": "isonet2", "noise_level": (_NOISE_LEVEL,)}
-    arch, largest = ("unet-medium", 96) if gpu_count() else ("unet-tiny", max(32, min(64, min(found.shape) // 2)))
-    divisor = ARCHITECTURES[arch].divisor
-    cube_size = min(largest, *found.shape) // divisor * divisor
+    refine = Refine()
+    divisor = refine.shape.divisor
+    cube_size = min(refine.cube_size, *found.shape) // divisor * divisor
     if cube_size < divisor:
-        raise UserError(f"tomograms of {'×'.join(map(str, found.shape))} voxels are too thin for {arch}")
+        raise UserError(f"tomograms of {'×'.join(map(str, found.shape))} voxels are too thin for {refine.arch}")
     return chosen | {
         "extract": {},
-        "refine": {**method, "arch": arch, "cube_size": cube_size},
+        "refine": {**method, "cube_size": cube_size},
         "predict": {},
         "report": {},
     }

@@ -19,8 +19,9 @@ from isonet2.errors import UserError
 from isonet2.inference.networks import NetworkInfo, load_network
 from isonet2.inference.predictor import Predictor
 from isonet2.inference.tomogram import Prediction, plan_prediction, predict_row, put_together
-from isonet2.io.atomic import existing_file, write_text
+from isonet2.io.atomic import existing_file
 from isonet2.io.fingerprint import fingerprint
+from isonet2.io.finished import Finished
 from isonet2.io.star import read_star, select_rows, update_rows
 from isonet2.job.models import Job, Predict
 from isonet2.models.compute import Compute, choose_compute
@@ -66,15 +67,21 @@ def run(job: Job, world: World, *, restart: bool = False) -> dict[str, Any]:
     info = loaded[0][1]
     compute = choose_compute(world.device, mixed_precision=section.mixed_precision)
     tasks = on_first_rank(world, lambda: _tasks(job, section, info, compute))
-    finished = _Finished(job.path(section.output_dir) / "finished.json")
-    if restart:
-        on_first_rank(world, finished.clear)
-    left = on_first_rank(world, lambda: finished.left_of(tasks))
+    finished = Finished(job.path(section.output_dir) / "finished.json")
+    left = on_first_rank(world, lambda: [task for task in tasks if restart or not _is_done(task, finished)])
     on_first_rank(world, lambda: _check_room(job.path(section.output_dir), left))
     fills_wedge = info.method != "n2n"
     applies_wedge = fills_wedge and section.apply_mw_x1 and info.apply_mw_x1
     predictors = [
-        Predictor(compute.place(network), compute, info.cube_size, section.tile_batch, applies_wedge, fills_wedge)
+        Predictor(
+            network=compute.place(network),
+            compute=compute,
+            cube_size=info.cube_size,
+            tile_batch=section.tile_batch,
+            apply_mw_x1=applies_wedge,
+            within_nyquist=fills_wedge,
+            average_turns=section.average_turns,
+        )
         for network, _ in loaded
     ]
     column = "denoised" if info.method == "n2n" else "corrected"
@@ -82,46 +89,24 @@ def run(job: Job, world: World, *, restart: bool = False) -> dict[str, Any]:
         _predict_wave(wave, predictors, world)
         written = {task.index: {column: _in_job(job, task.prediction.outputs[0])} for task in wave}
         on_first_rank(world, partial(update_rows, job.path(job.star_file), written))
-        on_first_rank(world, partial(finished.add, wave))
+        keys = {output: task.prediction.key for task in wave for output in task.prediction.outputs}
+        on_first_rank(world, partial(finished.add, keys))
     outputs = [output for task in tasks for output in task.prediction.outputs]
     return {
         "outputs": [_in_job(job, output) for output in outputs],
         "networks": [_in_job(job, model) for model in _models(job)],
         "method": info.method,
         "epoch": info.epoch,
+        "ctf": {
+            "CTF_mode": info.CTF_mode,
+            "flips": _flips(section, info),
+            "flipped": _flips(section, info) or section.phaseflipped or info.phaseflipped,
+            "clip_first_peak_mode": info.clip_first_peak_mode,
+            "bfactor": info.bfactor,
+        },
         "corrected": {task.prediction.source.name: _in_job(job, task.prediction.outputs[0]) for task in tasks},
         "precision": compute.name,
     }
-
-
-class _Finished:
-    """Which outputs are there already, and from what they were made: only rank 0 asks and writes."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def left_of(self, tasks: Sequence[_Task]) -> list[_Task]:
-        """Those whose outputs are missing, or were made from something else."""
-        keys = self._keys()
-        return [
-            task
-            for task in tasks
-            if keys.get(task.prediction.outputs[0].name) != task.prediction.key
-            or not all(output.exists() for output in task.prediction.outputs)
-        ]
-
-    def add(self, tasks: Sequence[_Task]) -> None:
-        """Their outputs are whole."""
-        keys = self._keys() | {task.prediction.outputs[0].name: task.prediction.key for task in tasks}
-        write_text(self._path, json.dumps(keys, indent=1) + "\n")
-
-    def clear(self) -> None:
-        """Nothing counts as finished."""
-        self._path.unlink(missing_ok=True)
-
-    def _keys(self) -> dict[str, str]:
-        keys: dict[str, str] = json.loads(self._path.read_text(encoding="utf-8")) if self._path.exists() else {}
-        return keys
 
 
 def _models(job: Job) -> list[Path]:
@@ -202,6 +187,10 @@ def _standard(info: NetworkInfo) -> Standard:
     if not info.foreign:
         return "ours"
     return "isonet2 percentiles" if info.method == "isonet2" else "isonet2 moments"
+
+
+def _is_done(task: _Task, finished: Finished) -> bool:
+    return all(finished.has(output, task.prediction.key) for output in task.prediction.outputs)
 
 
 def _check_room(folder: Path, tasks: Sequence[_Task]) -> None:

@@ -1,7 +1,8 @@
 """What is minimised: one function for each method, in a table.
 
 f = network; a, b = the two halves in either order, or twice the one map; M = measured region, RM = the rotated one;
-R = rotation, one for each sample; C = what the CTF does to a map, W = the Wiener filter of a target, both 1 where they are not wanted.
+R = rotation, one for each sample; C = what the CTF does to a map, W = the Wiener filter of a target, both 1 where they
+are not wanted.
 """
 
 from __future__ import annotations
@@ -64,8 +65,10 @@ def isonet2(student: Network, teacher: Network, batch: Batch, recipe: Recipe, no
     M = rotated_wedges(side, batch.tilts_deg, torch.eye(3).expand(len(a), 3, 3), device)
     RM = rotated_wedges(side, batch.tilts_deg, batch.rotation, device)
     wedge = M if recipe.apply_mw_x1 else torch.ones_like(M)
-    a, inside, seen = _rotated(_filled(teacher, a, batch, M, wedge, recipe), batch)
-    b, _, _ = _rotated(b if recipe.mw_weight > 0 else _filled(teacher, b, batch, M, wedge, recipe), batch)
+    a = _filled(teacher, a, batch.noise[:, :1], batch, M, wedge, recipe)
+    if recipe.mw_weight <= 0:
+        b = _filled(teacher, b, batch.noise[:, 1:], batch, M, wedge, recipe)
+    (a, inside, seen), (b, _, _) = _rotated(a, batch), _rotated(b, batch)
     given = transform(a)
     if noise_level > 0:
         given = given + noise_level * _shaped_noise(batch, M, recipe.noise_mode)
@@ -77,7 +80,9 @@ def isonet2(student: Network, teacher: Network, batch: Batch, recipe: Recipe, no
     return Losses(whole, measured, missing)
 
 
-def _filled(teacher: Network, volumes: Tensor, batch: Batch, M: Tensor, wedge: Tensor, recipe: Recipe) -> Tensor:
+def _filled(
+    teacher: Network, volumes: Tensor, noise: Tensor, batch: Batch, M: Tensor, wedge: Tensor, recipe: Recipe
+) -> Tensor:
     """(B, 1, s, s, s): `volumes`, their wedge filled with the teacher's estimate and noise.
 
     The noise has the independent power of the measured region, p = ½⟨|F(a − b)|²⟩ over M: what the teacher's estimate
@@ -91,7 +96,7 @@ def _filled(teacher: Network, volumes: Tensor, batch: Batch, M: Tensor, wedge: T
         if batch.maps.shape[1] == 2:
             power = _mean_power(transform(batch.maps[:, :1] - batch.maps[:, 1:]), M) / 2
             amplitude = (power / volumes[0].numel()).sqrt()  # of white noise ⟨|F|²⟩ = voxels
-            guess = guess + amplitude.view(-1, 1, 1, 1, 1) * transform(batch.noise)
+            guess = guess + amplitude.view(-1, 1, 1, 1, 1) * transform(noise)
         return inverse(torch.where(M, spectrum, guess), volumes.shape)
 
 
@@ -105,7 +110,7 @@ def _shaped_noise(batch: Batch, M: Tensor, mode: str) -> Tensor:
     radius = torch.hypot(k[..., 0], k[..., 2]).to(batch.noise.dtype)
     window = {"nofilter": torch.ones_like(radius), "ramp": radius.sqrt()}
     window["hamming"] = radius.sqrt() * (0.54 + 0.46 * torch.cos(2 * torch.pi * radius))
-    spectrum = transform(batch.noise) * (window[mode] * M)
+    spectrum = transform(batch.noise[:, :1]) * (window[mode] * M)
     return spectrum / inverse(spectrum, batch.noise.shape).std(dim=(1, 2, 3, 4), keepdim=True)
 
 

@@ -60,7 +60,8 @@ def run_session(job: Job, stage: Stage, world: World, *, restart: bool) -> dict[
         where = replace(preview, folder=folder / part) if preview else None
         facts.append(_train(job, replace(setup, part=part), half, where, folder / part, world, restart=restart))
     together = {name: [path for each in facts for path in each[name]] for name in ("outputs", "networks")}
-    return {**facts[0], **together, "samples": sum(each["samples"] for each in facts), "split_halves": True}
+    shared = {name: value for name, value in facts[0].items() if name != "convergence"}  # each has its own
+    return {**shared, **together, "samples": sum(each["samples"] for each in facts), "split_halves": True}
 
 
 def _train(

@@ -70,21 +70,22 @@ def _shell_means(sums: Tensor) -> list[float]:
 def verdict(losses: Sequence[float]) -> dict[str, Any]:
     """Whether training has converged, from the validation loss of each epoch: in a word, and in a sentence.
 
-    The last fifth of the epochs is compared with the fifth before it. Cubes overlap, so that it tells of progress more
-    than of memorised noise.
+    Means over a fifth of the epochs are compared: the last with the lowest, and with the one before it. Cubes overlap,
+    so that it tells of progress more than of memorised noise.
     """
     epochs = len(losses)
     if epochs < _SHORTEST:
         return {"state": "unknown", "sentence": f"{epochs} epochs are too few to tell whether training has converged."}
     fifth = epochs // 5
-    recent = sum(losses[-fifth:]) / fifth
-    before = sum(losses[-2 * fifth : -fifth]) / fifth
+    means = [sum(losses[first : first + fifth]) / fifth for first in range(epochs - fifth + 1)]
+    recent, before, lowest = means[-1], means[-1 - fifth], min(means)
     best = min(range(epochs), key=losses.__getitem__)
     gain = (before - recent) / abs(before)
-    if best < epochs - 2 * fifth and recent > losses[best] * (1 + _SLIGHT):
+    if recent - lowest > _SLIGHT * abs(lowest):
         return {
             "state": "overfitting",
-            "sentence": f"The validation loss was lowest at epoch {best + 1} and rises since: take the best network.",
+            "sentence": f"The validation loss was lowest at epoch {best + 1} and has risen since: "
+            "take the best network.",
         }
     if gain < _SLIGHT:
         return {

@@ -45,7 +45,6 @@ from isonet2.io.mrc import open_volume
 from isonet2.io.star import read_star
 
 ROOT = Path(__file__).resolve().parents[2]
-NETWORK = {"arch": "unet-tiny", "cube_size": 32}  # as `isonet2 init` chooses for such tomograms, without a GPU
 CALIBRATION = ((4, 1), (12, 2))  # cubes of each tomogram and epochs of two short runs
 
 
@@ -160,7 +159,7 @@ class Bench:
 def _job(cell: Cell, data: Path, found: TomogramSet, cubes: int, epochs: int) -> dict[str, Any]:
     """The job file up to the training: the defaults, but for what the data ask for, and without previews."""
     section, settings = METHODS[cell.method.split()[0]]
-    settings = {**NETWORK, **settings, **CONDITIONS[cell.condition].settings, "with_preview": False, "epochs": epochs}
+    settings = {**settings, **CONDITIONS[cell.condition].settings, "with_preview": False, "epochs": epochs}
     return {
         "version": 1,
         "seed": cell.seed,

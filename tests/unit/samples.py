@@ -18,7 +18,12 @@ from isonet2.training.setup import Setup
 
 
 def source_of(
-    maps: tuple[Path, ...], shape: tuple[int, int, int], *, number: int, tilts_deg: Tilts = ((-60.0, 60.0),), **more: Any
+    maps: tuple[Path, ...],
+    shape: tuple[int, int, int],
+    *,
+    number: int,
+    tilts_deg: Tilts = ((-60.0, 60.0),),
+    **more: Any,
 ) -> Source:
     """A tomogram of these maps: at 10 Å a voxel, unmasked, in focus, unless `more` says otherwise."""
     optics = Optics(more.pop("pixel_size_angstrom", 10.0), more.pop("defocus_angstrom", 0.0), 300.0, 2.7, 0.1)
@@ -36,7 +41,7 @@ def batch_of(count: int, *, side: int = 16, maps: int = 2, seed: int = 0) -> Bat
     return Batch(
         maps=cubes(maps),
         mask=torch.ones(count, 1, side, side, side),
-        noise=cubes(1),
+        noise=cubes(2),
         tilts_deg=torch.tensor([[[-60.0, 60.0]]] * count, dtype=torch.float64),
         optics=torch.tensor([[10.0, 0.0, 300.0, 2.7, 0.1]] * count, dtype=torch.float64),
         rotation=torch.from_numpy(np.array([WEDGE_MOVING_ROTATIONS[n] for n in range(count)])),

@@ -53,7 +53,8 @@ def numpy_fsc(a: Tensor, b: Tensor, region: Tensor) -> np.ndarray:
     A, B = (np.fft.fftn(tapered(v.double()).numpy()) for v in (a, b))
     k = np.stack(np.meshgrid(*(np.fft.fftfreq(n) for n in SHAPE), indexing="ij"))
     shell = np.rint(np.linalg.norm(k, axis=0) * min(SHAPE))
-    inside = np.fft.fftn(np.fft.irfftn(region.numpy(), s=SHAPE, axes=(0, 1, 2))).real > 0.5  # from the half to the full transform
+    whole = np.fft.fftn(np.fft.irfftn(region.numpy(), s=SHAPE, axes=(0, 1, 2)))  # from the half to the full transform
+    inside = whole.real > 0.5
     chosen = [inside & (shell == n) for n in range(1, min(SHAPE) // 2 + 1)]
     return np.array(
         [(A * B.conj())[s].sum().real / np.sqrt((abs(A[s]) ** 2).sum() * (abs(B[s]) ** 2).sum()) for s in chosen]

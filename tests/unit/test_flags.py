@@ -106,7 +106,7 @@ def test_mistakes_are_named_as_they_were_typed():
     assert mistakes("refine t.star --epochs many --cube_size 100 -z") == ["unknown option -z"]
     assert mistakes("refine t.star --epochs many --cube_size 100") == [
         "--epochs: got 'many', needs a whole number ≥ 1",
-        "--cube_size: cube_size 100 does not fit unet-medium, which needs a multiple of 16: take 96 or 112",
+        "--cube_size: cube_size 100 does not fit unet-tiny, which needs a multiple of 8: take 96 or 104",
     ]
     assert mistakes("refine --epochs --seed 3") == ["--epochs: a value is missing, it needs a whole number ≥ 1"]
     assert mistakes("refine --mixed_precision=perhaps") == ["--mixed_precision: got 'perhaps', needs true or false"]
@@ -137,5 +137,5 @@ def test_help_shows_examples_first_then_every_option_with_unit_and_default_withi
     assert all(f"--{setting.name}" in page for setting in stage_settings("refine"))
     flat = " ".join(page.split())
     assert "--cube_size side of a training cube; a multiple of the network's divisor [voxels]" in flat
-    assert "(default 96; a whole number ≥ 8)" in flat
+    assert "(default 48; a whole number ≥ 8)" in flat
     assert "--output_dir, -o folder for checkpoints" in flat

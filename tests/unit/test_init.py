@@ -57,7 +57,7 @@ def test_the_written_job_is_good_and_is_not_written_over(tmp_path, capsys):
     assert main(["init", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith(f"{tmp_path}/job.yaml: written.")
-    assert "steps                       75,000" in shown
+    assert "steps                       71,250" in shown
     assert main(["validate", str(tmp_path / "job.yaml")]) == 0
     before = (tmp_path / "job.yaml").read_text()
     assert main(["init", str(tmp_path)]) == 64
@@ -84,23 +84,11 @@ def test_every_key_is_explained_and_defaults_stay_behind_a_mark(tmp_path):
     assert everything.refine == Refine(method="isonet2-n2n", arch="unet-tiny", cube_size=32)
 
 
-@pytest.mark.parametrize(
-    ("gpus", "shape", "arch", "cube_size"),
-    [
-        (0, (72, 128, 144), "unet-tiny", 32),
-        (0, (200, 128, 144), "unet-tiny", 64),
-        (0, (100, 500, 500), "unet-tiny", 48),
-        (0, (30, 500, 500), "unet-tiny", 24),
-        (1, (200, 128, 144), "unet-medium", 96),
-        (1, (90, 128, 144), "unet-medium", 80),
-    ],
-)
-def test_network_and_cubes_fit_machine_and_tomograms(tmp_path, monkeypatch, gpus, shape, arch, cube_size):
-    monkeypatch.setattr(module, "gpu_count", lambda: gpus)
+@pytest.mark.parametrize(("shape", "cube_size"), [((72, 128, 144), 32), ((30, 500, 500), 24), ((15, 50, 50), 8)])
+def test_cubes_fit_the_tomograms(tmp_path, shape, cube_size):
     for half in ("even", "odd"):
         tomogram(tmp_path / half / "t1.mrc", shape)
-    refine = load_job(init(tmp_path)).refine
-    assert (refine.arch, refine.cube_size) == (arch, cube_size)
+    assert load_job(init(tmp_path)).refine.cube_size == cube_size
 
 
 def test_each_gpu_gets_a_rank(tmp_path, monkeypatch):

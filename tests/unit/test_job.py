@@ -100,7 +100,7 @@ epochs: 5
         "job.yaml:3: resources.ranks_per_node: got 'two', needs a whole number ≥ 1",
         "job.yaml:5: refine.learn_rate: unknown key (did you mean 'learning_rate'?)",
         "job.yaml:6: refine.epochs: got 0, needs a whole number ≥ 1",
-        "job.yaml:7: refine: cube_size 100 does not fit unet-medium, which needs a multiple of 16: take 96 or 112",
+        "job.yaml:7: refine: cube_size 100 does not fit unet-tiny, which needs a multiple of 8: take 96 or 104",
         "job.yaml:8: refine.epochs: given twice, before at job.yaml:6: refine.epochs",
         "job.yaml:9: refine.mask_loss: got 'maybe', needs true or false",
         "job.yaml:10: refine.method: got 'n2n', needs one of isonet2, isonet2-n2n",
@@ -132,7 +132,10 @@ def test_sections_that_contradict_each_other_are_a_mistake_where_the_cure_is(wri
             "refine:\n  epochs: !!python/object/apply:os.system [ls]\n",
             "job.yaml:2: refine.epochs: needs a whole number ≥ 1, without nesting or tags",
         ),
-        ("refine:\n  method: !secret x\n", "job.yaml:2: refine.method: needs one of isonet2, isonet2-n2n, without nesting or tags"),
+        (
+            "refine:\n  method: !secret x\n",
+            "job.yaml:2: refine.method: needs one of isonet2, isonet2-n2n, without nesting or tags",
+        ),
         ("refine:\n  epochs: true\n", "job.yaml:2: refine.epochs: got 'true', needs a whole number ≥ 1"),
         (
             "simulate:\n  size: [64, 64]\n",

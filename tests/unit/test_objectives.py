@@ -39,7 +39,7 @@ def batch(count: int = 2, *, maps: int = 2, rotation: np.ndarray | None = None) 
     return Batch(
         maps=cubes(maps),
         mask=torch.ones(count, 1, *CUBE, dtype=torch.float64),
-        noise=cubes(1),
+        noise=cubes(2),
         tilts_deg=torch.tensor([[TILTS]] * count, dtype=torch.float64),
         optics=torch.tensor([list(vars(OPTICS).values())] * count, dtype=torch.float64),
         rotation=torch.from_numpy(np.array(turns)),
@@ -77,8 +77,8 @@ def expected(b: Batch, mw_weight: float, mode: str | None) -> list[float]:
         RM = full(rotated_wedges(SIDE, b.tilts_deg[n : n + 1], b.rotation[n : n + 1])[0, 0])
         first, last = b.maps[n, 0].numpy(), b.maps[n, -1].numpy()
         p = (np.abs(np.fft.fftn(first - last)) ** 2)[M].mean() / 2
-        noise = math.sqrt(p / SIDE**3) * b.noise[n, 0].numpy()
-        fill = [keep(each, M) + keep(keep(keep(each, M) / 2, C) + noise, ~M) for each in (first, last)]
+        noise = math.sqrt(p / SIDE**3) * b.noise[n].numpy()
+        fill = [keep(each, M) + keep(keep(keep(each, M) / 2, C) + noise[i], ~M) for i, each in enumerate((first, last))]
         given, wanted = (rotate(torch.from_numpy(f.copy())[None], b.rotation[n])[0].numpy() for f in fill)
         error = keep(keep(given, M) / 2, on_found) - keep(wanted, W)
         inside, outside = keep(error, M & RM), keep(error, ~M & RM)
@@ -179,7 +179,9 @@ def test_added_noise_has_the_level_and_the_spectrum_that_were_asked_for(mode: st
     assert power[M].mean() > 0
     k = np.fft.fftfreq(SIDE)
     radius = np.hypot(k[:, None], np.abs(k[: SIDE // 2 + 1]))[:, None, :].repeat(SIDE, 1)
-    low, high = (power[M & torch.from_numpy((radius > a) & (radius < c))].mean() for a, c in ((0.1, 0.16), (0.36, 0.46)))
+    low, high = (
+        power[M & torch.from_numpy((radius > a) & (radius < c))].mean() for a, c in ((0.1, 0.16), (0.36, 0.46))
+    )
     window = ((0.54 + 0.46 * math.cos(2 * math.pi * 0.41)) / (0.54 + 0.46 * math.cos(2 * math.pi * 0.13))) ** 2
     wanted = (0.41 / 0.13) ** slope * (window if mode == "hamming" else 1)
     assert (high / low).item() == pytest.approx(wanted, rel=0.35)

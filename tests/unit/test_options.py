@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import BRIEF, METHODS, SETTINGS, STAGE, Trained, job_of, rows, run, same, tomograms, train
+from tiny import BRIEF, METHODS, SETTINGS, STAGE, NoFigure, Trained, job_of, rows, run, same, tomograms, train
 
 from isonet2 import log
 from isonet2.data.cache import CubeCache
@@ -111,15 +111,6 @@ def with_method(settings: dict[str, Any], method: str) -> dict[str, Any]:
     return settings if method == "n2n" else {"method": method, **settings}
 
 
-class _NoFigure:
-    """Drawing takes longer than training."""
-
-    def __init__(self, lines: object) -> None: ...
-
-    def savefig(self, path: Path, **_: object) -> None:
-        path.touch()
-
-
 Trainer = Callable[[str, dict[str, Any]], Trained]
 
 
@@ -141,7 +132,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trainer]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("isonet2.models.compute._cpu_has_bfloat16", lambda: True)
-        patch.setattr("isonet2.training.exports.loss_figure", _NoFigure)
+        patch.setattr("isonet2.training.exports.loss_figure", NoFigure)
         yield make
 
 
@@ -244,7 +235,7 @@ IDLE: list[tuple[str, dict[str, Any], dict[str, str]]] = [
         {"method": "isonet2-n2n", "input_column": "rlnOther", "with_deconv": True},
         {"input_column": "reads the two halves", "with_deconv": "reads the two halves|input_column names"},
     ),
-    ("predict", {"model": "n.pt", "phaseflipped": True, "do_phaseflip_input": False}, {"do_phaseflip_input": "already"}),
+    ("predict", {"model": "n", "phaseflipped": True, "do_phaseflip_input": False}, {"do_phaseflip_input": "already"}),
     ("extract", {"cache_refresh_epochs": 3}, {"cache_refresh_epochs": "trains nothing"}),
 ]  # fmt: skip
 
@@ -336,9 +327,9 @@ def warned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ("settings", "changes", "line"),
     [
         ({"CTF_mode": "phase_only", "do_phaseflip_input": False}, {"tomogram": None}, "CTF_mode has no effect: phase_"),
-        ({"method": "isonet2-n2n", "with_mask": True}, {"coordinates": "p.txt"}, "with_mask has no effect: cubes are cu"),
-        ({"method": "isonet2", "noise_level": 0.1, "noise_start_iter": 9}, {}, "noise_start_iter: training ends after"),
-        (None, {"coordinates": "p.txt"}, "extract.cache_refresh_epochs has no effect: cubes are cut at the coordinates"),
+        ({"method": "isonet2-n2n", "with_mask": True}, {"coordinates": "p.txt"}, "with_mask has no effect: cubes are"),
+        ({"method": "isonet2", "noise_level": 0.1, "noise_start_iter": 9}, {}, "noise_start_iter: training ends"),
+        (None, {"coordinates": "p.txt"}, "extract.cache_refresh_epochs has no effect: cubes are cut"),
     ],
 )  # fmt: skip
 def test_what_only_the_tomograms_leave_without_effect_is_said_in_a_line(
@@ -353,7 +344,13 @@ def test_what_only_the_tomograms_leave_without_effect_is_said_in_a_line(
 
 
 def test_a_training_without_idle_settings_warns_of_nothing(tmp_path: Path, warned: list[str]) -> None:
-    section = {**SETTINGS, "method": "isonet2", "noise_level": [0.1, 0.2], "noise_start_iter": [1, 2], "with_mask": True}
+    section = {
+        **SETTINGS,
+        "method": "isonet2",
+        "noise_level": [0.1, 0.2],
+        "noise_start_iter": [1, 2],
+        "with_mask": True,
+    }
     train(job_of(tmp_path, rows(tomograms(tmp_path / "maps")), refine=section), "refine")
     assert warned == []
 
@@ -442,7 +439,11 @@ def test_an_option_of_predict_changes_what_it_says(
     ("network", "options", "lines"),
     [
         ("plain", {"phaseflipped": True}, ["predict.phaseflipped has no effect: no CTF was corrected in training"]),
-        ("as it is", {"phaseflipped": True}, ["predict.phaseflipped has no effect: the network takes maps as they are"]),
+        (
+            "as it is",
+            {"phaseflipped": True},
+            ["predict.phaseflipped has no effect: the network takes maps as they are"],
+        ),
         ("denoising", {"apply_mw_x1": False}, ["predict.apply_mw_x1 has no effect: the network was trained without"]),
         ("one map", {"keep_halves": True}, ["predict.keep_halves has no effect: one map is predicted, by one network"]),
         (
@@ -526,7 +527,9 @@ def test_an_option_of_deconv_changes_the_maps(name: str, long_maps: Path, tmp_pa
     case = DECONV[name]
 
     def deconvolved(folder: str, **options: Any) -> dict[str, np.ndarray]:
-        job = job_of(tmp_path / folder, rows(long_maps, half1=None, half2=None), deconv={**SHORT, **case.beside, **options})
+        job = job_of(
+            tmp_path / folder, rows(long_maps, half1=None, half2=None), deconv={**SHORT, **case.beside, **options}
+        )
         outputs = run(job, "deconv")["outputs"]
         named = [row.deconvolved for row in read_star(job.path("tomograms.star")) if row.deconvolved]
         assert named == outputs

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
-import torch
-from torch import nn
 
 from isonet2.errors import UserError
 from isonet2.job.architectures import ARCHITECTURES
+from isonet2.job.memory import predicted_bytes_per_voxel, trained_bytes_per_voxel
 from isonet2.job.models import Extract, Job, MakeMask, Predict, PrepareStar, Refine, Report, Resources, Simulate
-from isonet2.job.plan import PROCESS_BYTES, TomogramFacts, make_plan, plan_table, samples_of_each, values_per_voxel
-from isonet2.models.unet import UNet
+from isonet2.job.plan import PROCESS_BYTES, TomogramFacts, make_plan, plan_table, samples_of_each
 
 WHOLE = Job(
     make_mask=MakeMask(),
@@ -106,46 +101,23 @@ def test_the_table_says_everything_that_is_known():
     assert table["disk: cache"] == "36.2 MB"
 
 
-@pytest.mark.parametrize("arch", ["unet-tiny", "unet-small"])
-def test_values_in_a_forward_pass_are_those_that_the_network_makes(arch):
-    shape = ARCHITECTURES[arch]
-    network, side, made = UNet(shape), 2 * shape.divisor, []
+def test_memory_is_that_of_both_halves_of_a_micro_batch_on_one_rank():
+    def activations(**settings):
+        section = Refine(arch="unet-small", cube_size=32, **settings)
+        plan = make_plan(Job(refine=section, resources=Resources(ranks_per_node=2)), None)
+        return plan.training_memory_bytes - PROCESS_BYTES - 20 * section.shape.parameters
 
-    def count(module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
-        made.append(output.numel() * (3 if isinstance(module, nn.ConvTranspose3d) else 1))  # and its concatenation
-
-    for module in network.modules():
-        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d) and module is not network.last:
-            module.register_forward_hook(count)
-    with torch.no_grad():
-        network.eval()(torch.zeros(1, 1, side, side, side))
-    assert sum(made) / side**3 == pytest.approx(values_per_voxel(shape))
+    one_cube = 32**3 * trained_bytes_per_voxel(ARCHITECTURES["unet-small"])
+    assert activations() == pytest.approx(2 * 2 * one_cube, abs=1)  # a batch of 4 on 2 ranks
+    assert activations(batch_size=12) == pytest.approx(2 * 6 * one_cube, abs=1)
+    assert activations(batch_size=12, acc_batches=3) == pytest.approx(2 * 2 * one_cube, abs=1)
+    assert activations(block="residual") > activations()
 
 
-MEASURE = """
-import sys, torch
-from isonet2.job.architectures import ARCHITECTURES
-from isonet2.models.unet import UNet
-from isonet2.parallel.memory import peak_memory_gb
-torch.set_num_threads(1)
-before = peak_memory_gb("cpu")
-network = UNet(ARCHITECTURES["unet-tiny"]).to(memory_format=torch.channels_last_3d)
-volume = torch.zeros(4, 1, 48, 48, 48).contiguous(memory_format=torch.channels_last_3d)
-if sys.argv[1] == "refine":
-    optimizer = torch.optim.AdamW(network.parameters())
-    network(volume).square().mean().backward()
-    optimizer.step()
-else:
-    with torch.inference_mode():
-        network.eval()(volume)
-print(peak_memory_gb("cpu") - before)
-"""
-
-
-@pytest.mark.parametrize("stage", ["refine", "predict"])
-def test_memory_above_that_of_the_process_is_foreseen_within_a_third(stage):
-    run = subprocess.run([sys.executable, "-c", MEASURE, stage], capture_output=True, text=True, check=True)
-    job = Job(refine=Refine(arch="unet-tiny", cube_size=48), predict=Predict(tile_batch=4))
-    plan = make_plan(job, [TomogramFacts("a", (48, 48, 48), 2)])
-    foreseen = plan.training_memory_bytes if stage == "refine" else plan.prediction_memory_bytes
-    assert (foreseen - PROCESS_BYTES) / 1e9 == pytest.approx(float(run.stdout), rel=1 / 3)
+def test_memory_of_predict_is_a_slab_a_batch_of_tiles_and_the_weights():
+    job = Job(refine=Refine(arch="vtunet", cube_size=48), predict=Predict(tile_batch=3))
+    plan = make_plan(job, [TomogramFacts("a", (48, 100, 200), 2)])
+    shape = ARCHITECTURES["vtunet"]
+    expected = PROCESS_BYTES + 4 * shape.parameters + 4 * 48 * 100 * 200
+    expected += 3 * 48**3 * predicted_bytes_per_voxel(shape)
+    assert plan.prediction_memory_bytes == pytest.approx(expected, abs=1)

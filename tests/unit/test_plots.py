@@ -166,6 +166,21 @@ def test_the_loss_figure_draws_total_measured_and_wedge_part_of_each_epoch_on_a_
     assert (set(drawn), axes.get_yscale()) == ({"total", "measured part", "wedge part"}, "log")
 
 
+def test_the_loss_of_held_out_cubes_is_drawn_dashed_in_the_colours_of_that_of_the_others() -> None:
+    keys = ("loss", "loss_measured", "loss_wedge")
+    lines = [{"kind": "epoch", "epoch": n} | {f"{p}{k}": 1 / n for k in keys for p in ("", "val_")} for n in (1, 2)]
+    drawn = loss_figure(lines).axes[0].lines
+    styles = [(line.get_linestyle(), line.get_color()) for line in drawn]
+    assert [style for style, _ in styles] == ["-"] * 3 + ["--"] * 3
+    assert [colour for _, colour in styles[:3]] == [colour for _, colour in styles[3:]]
+    assert "total, held-out cubes" in [line.get_label() for line in drawn]
+
+
+def test_the_loss_of_noise2noise_has_no_parts() -> None:
+    lines = [{"kind": "epoch", "epoch": n, "loss": 1 / n, "loss_measured": 1 / n, "loss_wedge": 0.0} for n in (1, 2)]
+    assert [line.get_label() for line in loss_figure(lines).axes[0].lines] == ["total"]
+
+
 def test_a_loss_that_is_zero_or_no_number_is_drawn_on_a_linear_axis_without_it() -> None:
     lines = [{"kind": "epoch", "epoch": n, "loss": loss} for n, loss in ((1, 1.0), (2, math.nan), (3, 0.0))]
     axes = loss_figure(lines).axes[0]

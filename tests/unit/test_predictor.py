@@ -106,7 +106,7 @@ def source(tmp_path: Path) -> Source:
 def plan_of(source: Source, folder: Path, *, networks: tuple[str, ...] = ("identity",), **settings: Any) -> Prediction:
     flip = settings.pop("phase_flip", False)
     return plan_prediction(
-        source, Predict(model="n.pt", **settings), cube_size=16, networks=networks, phase_flip=flip, folder=folder
+        source, Predict(model="n.pt", **{"keep_halves": False, **settings}), cube_size=16, networks=networks, phase_flip=flip, folder=folder
     )
 
 
@@ -257,3 +257,22 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
         path.touch()
     write_mrc(tmp_path / "a.mrc", np.ones((4, 4, 4), np.float32), pixel_size_angstrom=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([written.name, "a.mrc"])
+
+
+def test_turns_are_averaged_where_they_are_put_back() -> None:
+    """A network that marks one side of its input: its mark comes out on both, the rest is as it was."""
+
+    class OneSided(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            marked = x.clone()
+            marked[..., :1] += 2
+            return marked
+
+    volume = np.zeros((16, 16, 16), np.float32)
+    volume[3, 4, 5] = -7
+    tiling = tile_volume(volume.shape, side=16, padding_factor=1.5)
+    predictor = Predictor(OneSided(), CPU, 16, 4, apply_mw_x1=False, average_turns=True)
+    row = predictor.row(volume, tiling, 0, normalisation=Normalisation(0.0, 1.0), tilts_deg=TILTS)
+    expected = -volume
+    expected[..., [0, -1]] += 1
+    assert np.allclose(row, expected)

@@ -113,25 +113,6 @@ def test_only_tomograms_that_are_corrected_count_for_the_mean_of_corrected(tmp_p
     assert set(table["tomograms"]["t2"]) == {"raw", "linear"}
 
 
-def test_without_truth_the_first_paragraph_tells_how_far_the_predicted_halves_agree(tmp_path: Path) -> None:
-    job = finished(tmp_path, report={})
-    facts = report.run(job, World())
-    text = Page(job.path("report.html")).text
-    assert "Predictions from the two halves of t1 agree to" in text
-    assert "raw halves" in text
-    assert "against the truth" not in text
-    assert facts["outputs"] == ["report.html"]
-    assert not job.path("truth.json").exists()
-
-
-def test_predicted_halves_left_over_from_an_earlier_run_are_not_shown(tmp_path: Path) -> None:
-    job = finished(tmp_path, report={}, predict={"keep_halves": False})
-    report.run(job, World())
-    text = Page(job.path("report.html")).text
-    assert "raw halves" in text
-    assert "predicted halves (same" not in text
-
-
 def test_a_list_with_one_int8_tomogram_and_its_mask_is_enough(tmp_path: Path, real_data: Path) -> None:
     """The real tomogram of the shared data, 36×206×94."""
     source = real_data / "microtubule_13pf.mrc"

@@ -8,9 +8,16 @@ import numpy as np
 import pytest
 import torch
 
+from isonet2.physics.acquisition import Tilts
 from isonet2.physics.fourier import filtered, frequencies, multiplicity
-from isonet2.physics.rotation import CUBE_ROTATIONS, WEDGE_MOVING_ROTATIONS, random_rotation, rotate
-from isonet2.physics.wedge import rotated_wedges, wedge_mask
+from isonet2.physics.rotation import (
+    CUBE_ROTATIONS,
+    WEDGE_MOVING_ROTATIONS,
+    random_rotation,
+    rotate,
+    wedge_keeping_rotations,
+)
+from isonet2.physics.wedge import measured_region, rotated_wedges, wedge_mask
 
 
 def slow_wedge(shape: tuple[int, int, int], low: float, high: float) -> np.ndarray:
@@ -131,3 +138,46 @@ def test_random_rotations_are_uniform() -> None:
     assert np.abs(matrices.var(0) - 1 / 3).max() < 0.03
     angles = np.arccos((np.trace(matrices, axis1=1, axis2=2) - 1) / 2)
     assert angles.mean() == pytest.approx(np.pi / 2 + 2 / np.pi, abs=0.03)  # its density is (1 − cos θ)/π
+
+
+INTERVALS: list[Tilts] = [
+    ((-60.0, 60.0),),
+    ((-51.0, 60.0),),
+    ((-60.0, -20.0), (20.0, 60.0)),
+    ((-60.0, -10.0), (13.5, 60.0)),
+    ((-48.0, -30.0), (-10.0, 10.0), (30.0, 48.0)),
+]
+
+
+@pytest.mark.parametrize("tilts", INTERVALS)
+def test_several_intervals_measure_what_each_of_them_measures(tilts: Tilts) -> None:
+    shape = (10, 12, 14)
+    slow = np.any([slow_wedge(shape, *interval) for interval in tilts], axis=0)
+    assert (measured_region(shape, tilts).numpy() == slow).all()
+
+
+def test_samples_with_fewer_intervals_are_filled_up_with_nan_that_measures_nothing() -> None:
+    most = max(map(len, INTERVALS))
+    padded = torch.full((len(INTERVALS), most, 2), torch.nan)
+    for n, tilts in enumerate(INTERVALS):
+        padded[n, : len(tilts)] = torch.tensor(tilts)
+    rotation = random_rotation(np.random.default_rng(5))
+    together = rotated_wedges(12, padded, torch.from_numpy(np.array([rotation] * len(INTERVALS))))
+    for found, tilts in zip(together, INTERVALS, strict=True):
+        alone = rotated_wedges(12, torch.tensor([tilts]), torch.from_numpy(rotation)[None])
+        assert torch.equal(found, alone[0])
+    unturned = rotated_wedges(12, padded, torch.eye(3).expand(len(INTERVALS), 3, 3))
+    for found, tilts in zip(unturned, INTERVALS, strict=True):
+        assert torch.equal(found[0], measured_region((12, 12, 12), tilts))
+
+
+@pytest.mark.parametrize("tilts", INTERVALS)
+def test_the_rotations_that_keep_a_wedge_are_all_that_do(tilts: Tilts) -> None:
+    """Brute force: the wedge turned by each of the 24, compared component by component."""
+    alone = measured_region((16, 16, 16), tilts)
+    turns = torch.from_numpy(np.array(CUBE_ROTATIONS))
+    turned = rotated_wedges(16, torch.tensor([tilts]).expand(24, -1, 2), turns)[:, 0]
+    expected = [matrix for matrix, wedge in zip(CUBE_ROTATIONS, turned, strict=True) if wedge.equal(alone)]
+    found = wedge_keeping_rotations(tilts)
+    assert sorted(matrix.tolist() for matrix in found) == sorted(matrix.tolist() for matrix in expected)
+    assert np.array_equal(found[0], np.eye(3))

@@ -1,0 +1,78 @@
+"""The memory of networks, against counting and measuring."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from isonet2.job.architectures import ARCHITECTURES
+from isonet2.job.memory import predicted_bytes_per_voxel, trained_bytes_per_voxel, values_per_voxel
+from isonet2.job.shapes import UNetShape
+from isonet2.models.unet import UNet
+
+SHAPE = UNetShape(channels=(16, 32, 64), convolutions=(2, 1))
+
+
+@pytest.mark.parametrize("shape", [SHAPE, ARCHITECTURES["unet-tiny"], ARCHITECTURES["unet-small"]])
+def test_values_in_a_forward_pass_are_those_that_the_network_makes(shape: UNetShape) -> None:
+    network, side, made = UNet(shape), 2 * shape.divisor, []
+
+    def count(module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
+        made.append(output.numel() * (3 if isinstance(module, nn.ConvTranspose3d) else 1))  # and its concatenation
+
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d) and module is not network.last:
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        network.eval()(torch.zeros(1, 1, side, side, side))
+    assert sum(made) / side**3 == pytest.approx(values_per_voxel(shape))
+
+
+def test_dearer_blocks_are_foreseen_to_be_dearer() -> None:
+    plain = trained_bytes_per_voxel(SHAPE)
+    for changes in ({"block": "residual"}, {"attention": True}, {"activation": "gelu"}, {"channels": (32, 64, 128)}):
+        assert trained_bytes_per_voxel(replace(SHAPE, **changes)) > plain
+    assert trained_bytes_per_voxel(replace(SHAPE, normalisation="none")) < plain
+    assert predicted_bytes_per_voxel(replace(SHAPE, attention=True)) > predicted_bytes_per_voxel(SHAPE)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_a_prediction_takes_less_than_a_training_whether_or_not_the_input_is_added(arch: str) -> None:
+    for adds_input in (False, True):
+        shape = replace(ARCHITECTURES[arch], adds_input=adds_input)
+        assert 0 < predicted_bytes_per_voxel(shape) < trained_bytes_per_voxel(shape)
+
+
+MEASURE = """
+import sys, torch
+from isonet2.job.architectures import ARCHITECTURES
+from isonet2.models.registry import build_network
+from isonet2.parallel.memory import peak_memory_gb
+torch.set_num_threads(1)
+before = peak_memory_gb("cpu")
+network = build_network(ARCHITECTURES[sys.argv[1]], seed=0).to(memory_format=torch.channels_last_3d)
+volume = torch.zeros(int(sys.argv[3]), 1, 48, 48, 48).contiguous(memory_format=torch.channels_last_3d)
+if sys.argv[2] == "train":
+    network(volume).square().mean().backward()
+else:
+    with torch.inference_mode():
+        network.eval()(volume)
+print(peak_memory_gb("cpu") - before)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arch", "kind", "batch"), [("unet-tiny", "train", 4), ("unet-tiny", "predict", 8), ("vtunet", "train", 2)]
+)
+def test_memory_above_that_of_the_process_is_foreseen_within_a_third(arch: str, kind: str, batch: int) -> None:
+    shape = ARCHITECTURES[arch]
+    measure = [sys.executable, "-c", MEASURE, arch, kind, str(batch)]
+    found = float(subprocess.run(measure, capture_output=True, text=True, check=True).stdout)
+    per_voxel, copies = (trained_bytes_per_voxel, 2) if kind == "train" else (predicted_bytes_per_voxel, 1)
+    foreseen = batch * 48**3 * per_voxel(shape) + copies * 4 * shape.parameters
+    assert foreseen / 1e9 == pytest.approx(found, rel=1 / 3)
