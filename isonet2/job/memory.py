@@ -17,11 +17,11 @@ _COSTS = {"residual": 1.13, "gelu": 1.18, "silu": 1.18, "none": 0.82}  # of a tr
 _GATES = 1.11
 _SKIPS_KEPT = 1.3  # of a prediction with residual blocks or attention gates
 _MEASURED = {  # bytes for each voxel, in a training step and in a prediction
-    "HSFormer": (3000, 950),
-    "vtunet": (5200, 900),
-    "scunet-fast": (7300, 1600),
-    "scunet-small": (7400, 1650),
-    "scunet-medium": (12000, 2500),
+    "HSFormer": (3100, 950),
+    "vtunet": (5600, 1100),
+    "scunet-fast": (7800, 1900),
+    "scunet-small": (7900, 1900),
+    "scunet-medium": (12800, 2800),
     "scunet-large": (22000, 4700),
 }
 

@@ -19,7 +19,7 @@ from isonet2.parallel.world import World
 from isonet2.physics.fourier import filtered
 from isonet2.physics.wedge import rotated_wedges
 from isonet2.training.objectives import OBJECTIVES, Losses
-from isonet2.training.optimizers import KernelMuon, gradients, optimizers_for, set_rate
+from isonet2.training.optimizers import optimizers_for, set_rate
 from isonet2.training.setup import Setup
 
 
@@ -76,10 +76,8 @@ class Learner:
                 self.scaler.scale(losses.total.sum() * weight).backward()  # type: ignore[no-untyped-call]
             sums += torch.stack([loss.detach().sum().double() for loss in losses])
         for optimizer in self.optimizers:
-            if isinstance(optimizer, KernelMuon):
-                optimizer.take_gradients()
             self.scaler.unscale_(optimizer)
-        norm = torch.nn.utils.get_total_norm(gradients(self.optimizers))
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.network.parameters() if p.grad is not None])
         if self.scaler.is_enabled():  # a step whose gradient overflowed is left out, and the scale is lowered
             norm = norm.nan_to_num(nan=0.0, posinf=0.0)
         set_rate(self.optimizers, learning_rate)

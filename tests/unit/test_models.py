@@ -22,7 +22,7 @@ KINDS: dict[str, NetworkShape] = {
     "unet-attention": replace(TINY, attention=True),
     "HSFormer": HSFormerShape(channels=(8, 16, 32), blocks=2, window=4),
     "vtunet": VTUNetShape(channels=(8, 16, 32), blocks=2, window=4),
-    "scunet": SCUNetShape(channels=(16, 32), blocks=2, window=4),
+    "scunet": SCUNetShape(channels=(16, 32), blocks=2, window=2),
 }
 every_kind = pytest.mark.parametrize("shape", KINDS.values(), ids=KINDS)
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from isonet2.job.architectures import shape_of
 from isonet2.models.registry import build_network
-from isonet2.training.optimizers import KernelMuon, gradients, optimizers_for, set_rate
+from isonet2.training.optimizers import optimizers_for, orthogonal, set_rate
 
 
 def network() -> nn.Module:
@@ -24,9 +24,6 @@ def stepped(kind: str, *, rate: float = 1e-3) -> tuple[nn.Module, dict[str, torc
     generator = torch.Generator().manual_seed(1)
     for p in net.parameters():
         p.grad = torch.empty_like(p).copy_(torch.randn(p.shape, generator=generator))
-    for optimizer in optimizers:
-        if isinstance(optimizer, KernelMuon):
-            optimizer.take_gradients()
     set_rate(optimizers, rate)
     for optimizer in optimizers:
         optimizer.step()
@@ -59,11 +56,15 @@ def test_what_is_no_kernel_between_hidden_channels_moves_as_adamw_moves_it() -> 
 def test_every_weight_that_learns_is_moved_by_one_optimizer_and_frozen_ones_by_none() -> None:
     net = network()
     net.first.requires_grad_(False)  # type: ignore[union-attr, operator]
-    optimizers = optimizers_for(net, "muon", 1e-3)
-    for p in net.parameters():
-        p.grad = torch.ones_like(p) if p.requires_grad else None
-    for optimizer in optimizers:
-        if isinstance(optimizer, KernelMuon):
-            optimizer.take_gradients()
-    count = sum(p.numel() for p in net.parameters() if p.requires_grad)
-    assert sum(g.numel() for g in gradients(optimizers)) == count
+    held = [id(p) for o in optimizers_for(net, "muon", 1e-3) for group in o.param_groups for p in group["params"]]
+    assert sorted(held) == sorted(id(p) for p in net.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("shape", [(5, 40), (40, 5), (12, 12)])
+def test_orthogonal_keeps_directions_and_evens_out_their_strengths(shape: tuple[int, int]) -> None:
+    matrix = np.random.default_rng(2).standard_normal(shape)
+    u, _, vt = np.linalg.svd(matrix, full_matrices=False)
+    strengths = u.T @ orthogonal(torch.from_numpy(matrix)).numpy() @ vt.T
+    assert np.abs(strengths - np.diag(np.diag(strengths))).max() < 1e-6
+    assert (np.diag(strengths) > 0.5).all()
+    assert (np.diag(strengths) < 1.3).all()
