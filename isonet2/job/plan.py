@@ -11,10 +11,11 @@ from typing import Any
 from isonet2.errors import UserError
 from isonet2.job.architectures import NetworkShape
 from isonet2.job.memory import predicted_bytes_per_voxel, trained_bytes_per_voxel
-from isonet2.job.models import STAGES, Extract, Job, Predict, PrepareStar, Training
+from isonet2.job.models import STAGES, Deconv, Extract, Job, Predict, PrepareStar, Training
 
 SAMPLES_BY_DEFAULT = 3000  # cubes over all tomograms, where number_subtomos is auto
 
+_WIDEST_HALO = 160  # voxels that deconv reads around a chunk at the most
 PROCESS_BYTES = 450e6  # interpreter, torch, h5py and what they allocate once
 _BYTES_PER_PARAMETER = 5 * 4  # weight, gradient, two moments of AdamW, average
 
@@ -50,7 +51,9 @@ class Plan:
     prediction_bytes: int | None = None
     simulation_bytes: int | None = None
     training_memory_bytes: int | None = None
+    deconvolution_bytes: int | None = None
     prediction_memory_bytes: int | None = None
+    deconvolution_memory_bytes: int | None = None
     warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -99,11 +102,11 @@ def samples_of_each(section: PrepareStar, *, tomograms: int) -> list[int]:
 def training_memory_bytes(training: Training, ranks: int) -> int:
     """The most that one rank takes in a training, in float32; in half precision a GPU takes half of the activations.
 
-    Both halves of a micro-batch go through the network together.
+    A micro-batch goes through the network at once.
     """
     shape = training.shape
     batch = training.batch_size or 2 * ranks
-    cubes = 2 * math.ceil(batch / (ranks * training.acc_batches))
+    cubes = math.ceil(batch / (ranks * training.acc_batches))
     activations = cubes * training.cube_size**3 * trained_bytes_per_voxel(shape)
     return int(PROCESS_BYTES + shape.parameters * _BYTES_PER_PARAMETER + activations)
 
@@ -157,8 +160,27 @@ def _with_tomograms(plan: Plan, job: Job, tomograms: Sequence[TomogramFacts]) ->
         tomograms=len(tomograms),
         samples=samples,
         mask_bytes=voxels if job.make_mask else None,
-        prediction_bytes=voxels * 4 * (3 if job.predict.keep_halves else 1) if job.predict else None,
+        prediction_bytes=voxels * 4 * _maps_predicted(job) if job.predict else None,
+        deconvolution_bytes=4 * voxels if job.deconv else None,
+        deconvolution_memory_bytes=deconvolution_memory_bytes(job.deconv, tomograms) if job.deconv else None,
     )
+
+
+def _maps_predicted(job: Job) -> int:
+    """Of each tomogram: the corrected map and, where there are two predictions, these too."""
+    assert job.predict is not None
+    alone = job.refine is not None and job.refine.method == "isonet2" and not job.refine.split_halves
+    return 3 if job.predict.keep_halves and not alone else 1
+
+
+def deconvolution_memory_bytes(deconv: Deconv, tomograms: Sequence[TomogramFacts]) -> int:
+    """The most that one rank takes in deconv: a chunk and the halo that its filter reaches, estimated here."""
+    halo = max(min(_WIDEST_HALO, 2 / deconv.highpassnyquist), deconv.overlap_rate * deconv.chunk_size / 2)
+
+    def voxels(tomogram: TomogramFacts) -> float:
+        return math.prod(math.ceil(size / math.ceil(size / deconv.chunk_size)) + 2 * halo for size in tomogram.shape)
+
+    return int(PROCESS_BYTES + 16 * max(map(voxels, tomograms)))
 
 
 def too_thin(job: Job, tomograms: Sequence[TomogramFacts]) -> list[str]:
@@ -200,9 +222,11 @@ def plan_table(plan: Plan) -> str:
     }
     sizes = {
         "disk: simulation": plan.simulation_bytes,
+        "disk: deconvolved": plan.deconvolution_bytes,
         "disk: masks": plan.mask_bytes,
         "disk: cache": plan.cache_bytes,
         "disk: predictions": plan.prediction_bytes,
+        "memory of a rank: deconv": plan.deconvolution_memory_bytes,
         "memory of a rank: refine": plan.training_memory_bytes,
         "memory of a rank: predict": plan.prediction_memory_bytes,
     }

@@ -117,6 +117,13 @@ class Training(Section):
                 f"cube_size {self.cube_size} does not fit {self.arch}, which needs a multiple of {divisor}: "
                 f"take {lower} or {lower + divisor}"
             )
+        alone = self.batch_size is not None and self.batch_size // self.acc_batches < 2
+        normalised = getattr(self.shape, "normalisation", None)
+        if self.cube_size == divisor and (normalised == "instance" or (normalised == "batch" and alone)):
+            raise ValueError(
+                f"cube_size {self.cube_size} leaves {self.arch} one voxel at its deepest level, nothing to normalise: "
+                f"take {2 * divisor}"
+            )
         if self.learning_rate_min > self.learning_rate:
             raise ValueError("learning_rate_min is above learning_rate")
         if self.batch_size is not None and self.acc_batches > self.batch_size:

@@ -30,6 +30,9 @@ from isonet2.parallel.collectives import on_first_rank, on_shared_items
 from isonet2.parallel.world import World
 from isonet2.report.records import stage_path
 
+_ALIKE = (  # what two networks have to agree on that share the preparation of their tomograms
+    "method", "cube_size", "CTF_mode", "apply_mw_x1", "phaseflipped", "do_phaseflip_input", "input_column", "foreign"
+)  # fmt: skip
 _ROWS_EACH = 4  # rows of tiles for each rank in one wave: even shares, without the rows of all tomograms on disk
 
 
@@ -126,8 +129,8 @@ def _loaded(job: Job) -> list[tuple[Network, NetworkInfo]]:
     """The networks; UserError if two of them do not belong together."""
     models = _models(job)
     loaded = [load_network(model) for model in models]
-    kinds = {(info.method, info.cube_size, info.CTF_mode, info.apply_mw_x1) for _, info in loaded}
-    if len(kinds) > 1:
+    kinds = [{name: getattr(info, name) for name in _ALIKE} for _, info in loaded]
+    if any(kind != kinds[0] for kind in kinds):
         raise UserError(f"predict.model2: {models[1]} was trained in another way than {models[0]}")
     return loaded
 
@@ -144,8 +147,7 @@ def _chosen(job: Job, info: NetworkInfo) -> list[tuple[int, Source]]:
 def _tasks(job: Job, section: Predict, info: NetworkInfo, compute: Compute) -> list[_Task]:
     """What is asked for; UserError if a file is missing."""
     networks = [f"{fingerprint(model)} {compute.name}" for model in _models(job)]
-    chosen = _chosen(job, info)
-    for name, reason in _without_effect(section, info, _models(job), [source for _, source in chosen]).items():
+    for name, reason in _without_effect(section, info, networks=len(networks)).items():
         log.warn(f"predict.{name} has no effect: {reason}")
     plan = partial(
         plan_prediction,
@@ -157,7 +159,7 @@ def _tasks(job: Job, section: Predict, info: NetworkInfo, compute: Compute) -> l
         prefix="denoised" if info.method == "n2n" else "corrected",
         folder=job.path(section.output_dir),
     )
-    return [_Task(index, plan(source)) for index, source in chosen]
+    return [_Task(index, plan(source)) for index, source in _chosen(job, info)]
 
 
 def _flips(section: Predict, info: NetworkInfo) -> bool:
@@ -167,18 +169,16 @@ def _flips(section: Predict, info: NetworkInfo) -> bool:
     return info.do_phaseflip_input and section.do_phaseflip_input
 
 
-def _without_effect(
-    section: Predict, info: NetworkInfo, models: Sequence[Path], sources: Sequence[Source]
-) -> dict[str, str]:
-    """Settings that these networks and these tomograms leave without effect, and why."""
+def _without_effect(section: Predict, info: NetworkInfo, *, networks: int) -> dict[str, str]:
+    """Settings that these networks leave without effect, and why."""
     found: dict[str, str] = {}
     if not _flips(Predict(), info):
         reason = "no CTF was corrected in training" if info.CTF_mode is None else "the network takes maps as they are"
         found |= dict.fromkeys(("phaseflipped", "do_phaseflip_input"), reason)
     if not info.apply_mw_x1:
         found["apply_mw_x1"] = "the network was trained without"
-    if len(models) == 1 and all(len(source.maps) == 1 for source in sources):
-        found["keep_halves"] = "one map is predicted, by one network"
+    if networks == 2:
+        found["keep_halves"] = "of two networks the half maps are always written"
     return {name: why for name, why in found.items() if getattr(section, name) != Predict.model_fields[name].default}
 
 

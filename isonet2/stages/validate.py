@@ -18,7 +18,7 @@ from isonet2.io.atomic import existing_file
 from isonet2.io.mrc import read_header
 from isonet2.io.pairing import TOMOGRAMS, list_files
 from isonet2.io.star import TomogramRow, file_in_column, read_star, select_rows
-from isonet2.job.models import Extract, Job, MakeMask, Predict, PrepareStar, Simulate
+from isonet2.job.models import Deconv, Extract, Job, MakeMask, Predict, PrepareStar, Simulate
 from isonet2.job.plan import Plan, TomogramFacts, make_plan, too_thin
 from isonet2.parallel.machine import core_count, gpu_count, memory_bytes
 
@@ -162,6 +162,7 @@ def _check_room(job: Job, plan: Plan) -> None:
         ((job.simulate or Simulate()).output_dir, plan.simulation_bytes),
         ((job.make_mask or MakeMask()).output_dir, plan.mask_bytes),
         ((job.extract or Extract()).cache_dir, plan.cache_bytes),
+        ((job.deconv or Deconv()).output_dir, plan.deconvolution_bytes),
         ((job.predict or Predict()).output_dir, plan.prediction_bytes),
     )
     missing: dict[int, int] = defaultdict(int)
@@ -195,7 +196,9 @@ def _beyond_machine(job: Job, plan: Plan) -> Sequence[str]:
     cores = here * (job.resources.threads_per_rank or 1)
     if cores > core_count():
         doubts.append(f"resources: {cores} cores are asked for, this machine gives {core_count()}")
-    memory = here * max(plan.training_memory_bytes or 0, plan.prediction_memory_bytes or 0)
+    memory = here * max(
+        plan.training_memory_bytes or 0, plan.prediction_memory_bytes or 0, plan.deconvolution_memory_bytes or 0
+    )
     if gpu_count() == 0 and memory > memory_bytes():
         doubts.append(f"memory: {memory / 1e9:.1f} GB may be needed, this machine has {memory_bytes() / 1e9:.1f} GB")
     return doubts

@@ -137,5 +137,5 @@ def test_help_shows_examples_first_then_every_option_with_unit_and_default_withi
     assert all(f"--{setting.name}" in page for setting in stage_settings("refine"))
     flat = " ".join(page.split())
     assert "--cube_size side of a training cube; a multiple of the network's divisor [voxels]" in flat
-    assert "(default 48; a whole number ≥ 8)" in flat
+    assert "(default 32; a whole number ≥ 8)" in flat
     assert "--output_dir, -o folder for checkpoints" in flat

@@ -23,9 +23,10 @@ from isonet2.io.mrc import open_volume, read_header, write_mrc
 from isonet2.io.star import read_star
 from isonet2.job.flags import job_from_flags
 from isonet2.job.load import load_job
-from isonet2.job.models import Deconv, Denoise, Extract, Predict, Refine, Section
+from isonet2.job.models import Deconv, Denoise, Extract, Job, Predict, Refine, Section
 from isonet2.job.training import _RULES
 from isonet2.training import loop
+from isonet2.training.setup import Setup
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,18 @@ def test_an_option_changes_what_it_says(
         assert before.files.keys() == after.files.keys()
     if case.changes == "loader":
         assert workers[-1] == 1
+
+
+def test_levels_of_noise_begin_at_their_epochs(trained: Trainer) -> None:
+    schedules = [((0.0,), (1,)), ((0.5,), (1,)), ((0.5,), (2,)), ((0.5, 0.9), (1, 2)), ((0.5,), (3,))]
+    found = [
+        trained("isonet2", {**SETTINGS, "noise_level": levels, "noise_start_iter": starts}).weights
+        for levels, starts in schedules
+    ]
+    alike = [(n, m) for n in range(len(found)) for m in range(n) if same(found[n], found[m])]
+    assert alike == [(4, 0)]  # two epochs end before the third
+    section = Refine(noise_level=(0.1, 0.2, 0.0), noise_start_iter=(2, 4, 5))
+    assert [Setup(section, "isonet2").noise_level(epoch) for epoch in range(6)] == [0, 0.1, 0.1, 0.2, 0, 0]
 
 
 def test_the_same_settings_train_the_same_network(tmp_path: Path, trained: Trainer) -> None:
@@ -305,11 +318,10 @@ def load_of(folder: Path, sections: dict[str, Any]) -> Any:
 def test_short_words_for_other_stages_bring_them_however_they_are_given(
     given: Any, name: str, needed: set[str], tmp_path: Path
 ) -> None:
-    from isonet2.job.models import Job
-
     jobs = [
         load_of(tmp_path, {"refine": {"method": "isonet2", name: given}}),
         Job(refine=Refine.model_validate({"method": "isonet2", name: given})),
+        Job(refine=Refine.model_validate({"method": "isonet2", name: given}), make_mask=None, deconv=None),
         job_from_flags("refine", ["--method", "isonet2", f"--{name}={given}"]),
     ]
     for job in jobs:
@@ -377,7 +389,8 @@ PREDICT = {
     "padding_factor": Output(2.5),
     "tile_batch": Output(3, changes="nothing"),
     "mixed_precision": Output(False),
-    "keep_halves": Output(True, changes="names"),
+    "average_turns": Output(False),
+    "keep_halves": Output(False, changes="names"),
     "tomo_idx": Output("2", changes="names"),
 }
 
@@ -398,12 +411,12 @@ NETWORKS = {
 
 @pytest.fixture
 def predicted(tmp_path: Path, trained: Trainer) -> Callable[..., dict[str, np.ndarray]]:
-    """Predicts the two tomograms: the maps by their file's name below the job's folder."""
+    """Predicts a tomogram: the maps by their file's name below the job's folder."""
     maps = tomograms(tmp_path / "maps")
 
     def make(network: str, **options: Any) -> dict[str, np.ndarray]:
         folder = tmp_path / f"job{len(list(tmp_path.iterdir()))}"
-        given = {"model": f"NETWORK {network}", "padding_factor": 1.1, **options}  # few tiles
+        given = {"model": f"NETWORK {network}", "tomo_idx": "1", "padding_factor": 1.1, **options}  # few tiles
         for name in ("model", "model2"):
             if name in given:
                 given[name] = str(trained(*NETWORKS[given[name].removeprefix("NETWORK ")]).networks[0])
@@ -427,12 +440,12 @@ def test_an_option_of_predict_changes_what_it_says(
     assert warned == []
     if case.changes == "names":
         assert before.keys() != after.keys()
-    else:
-        assert before.keys() <= after.keys()
     if case.changes == "nothing":
         assert all(np.allclose(before[path], after[path], atol=0.05 * before[path].std()) for path in before)
     elif case.changes == "maps":
-        assert not any(np.array_equal(before[path], after[path]) for path in before)
+        means = [path for path in before if "_half" not in path]
+        assert len(means) == 1
+        assert not any(np.array_equal(before[path], after[path]) for path in means)
 
 
 @pytest.mark.parametrize(
@@ -445,10 +458,14 @@ def test_an_option_of_predict_changes_what_it_says(
             ["predict.phaseflipped has no effect: the network takes maps as they are"],
         ),
         ("denoising", {"apply_mw_x1": False}, ["predict.apply_mw_x1 has no effect: the network was trained without"]),
-        ("one map", {"keep_halves": True}, ["predict.keep_halves has no effect: one map is predicted, by one network"]),
+        (
+            "plain",
+            {"model2": "NETWORK other", "keep_halves": False},
+            ["predict.keep_halves has no effect: of two networks the half maps are always written"],
+        ),
         (
             "denoising",
-            {"do_phaseflip_input": False, "tomo_idx": "1"},
+            {"do_phaseflip_input": False},
             ["predict.do_phaseflip_input has no effect: no CTF was corrected in training"],
         ),
     ],
@@ -466,6 +483,13 @@ def test_an_option_that_a_network_leaves_without_effect_is_said_and_has_none(
     without = predicted(network, **{key: value for key, value in options.items() if key != name})
     assert with_it.keys() == without.keys()
     assert all(np.array_equal(with_it[path], without[path]) for path in without)
+
+
+def test_two_networks_that_read_tomograms_in_two_ways_are_no_pair(
+    predicted: Callable[..., dict[str, np.ndarray]],
+) -> None:
+    with pytest.raises(UserError, match=r"predict\.model2: .* was trained in another way than"):
+        predicted("network", model2="NETWORK as it is")
 
 
 def test_predict_reads_the_column_that_was_trained_on(predicted: Callable[..., dict[str, np.ndarray]]) -> None:

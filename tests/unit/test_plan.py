@@ -33,14 +33,14 @@ def test_disk_is_that_of_every_voxel_written():
     voxels = 40 * 50 * 60 + 32 * 64 * 64
     assert plan.cache_bytes == 155 * 36**3 * (2 + 2 + 1)  # 32 + 2 × 2 along a side; float16 halves, uint8 mask
     assert plan.mask_bytes == voxels
-    assert plan.prediction_bytes == 4 * voxels
+    assert plan.prediction_bytes == 3 * 4 * voxels
 
 
 def test_options_that_cost_disk_show_in_the_plan():
     job = WHOLE.model_copy(
         update={
             "extract": Extract(margin=0, dtype="float32", cache_refresh_epochs=1),
-            "predict": Predict(keep_halves=True),
+            "predict": Predict(keep_halves=False),
             "simulate": Simulate(count=3, size=(64, 96, 96)),
         }
     )
@@ -48,7 +48,7 @@ def test_options_that_cost_disk_show_in_the_plan():
     assert plan.cache_bytes == 3 * 155 * 32**3 * (
         4 + 4 + 1
     )  # the first generation, the last one, and the one being made
-    assert plan.prediction_bytes == 3 * make_plan(WHOLE, TWO).prediction_bytes
+    assert 3 * plan.prediction_bytes == make_plan(WHOLE, TWO).prediction_bytes
     assert plan.simulation_bytes == 3 * 64 * 96 * 96 * 4 * 4
 
 
@@ -59,7 +59,7 @@ def test_simulated_tomograms_are_foreseen_and_others_are_not():
         refine=Refine(arch="unet-tiny", cube_size=32, batch_size=4),
     )
     assert make_plan(job, None).samples == 3000
-    assert make_plan(job, None).steps_per_epoch == 750
+    assert make_plan(job, None).steps_per_epoch == 2850 // 4
     unknown = make_plan(Job(refine=Refine()), None)
     assert (unknown.samples, unknown.steps, unknown.cache_bytes, unknown.batch_size) == (None, None, None, 2)
     assert "cubes" not in plan_table(unknown)
@@ -101,16 +101,16 @@ def test_the_table_says_everything_that_is_known():
     assert table["disk: cache"] == "36.2 MB"
 
 
-def test_memory_is_that_of_both_halves_of_a_micro_batch_on_one_rank():
+def test_memory_is_that_of_a_micro_batch_on_one_rank():
     def activations(**settings):
         section = Refine(arch="unet-small", cube_size=32, **settings)
         plan = make_plan(Job(refine=section, resources=Resources(ranks_per_node=2)), None)
         return plan.training_memory_bytes - PROCESS_BYTES - 20 * section.shape.parameters
 
     one_cube = 32**3 * trained_bytes_per_voxel(ARCHITECTURES["unet-small"])
-    assert activations() == pytest.approx(2 * 2 * one_cube, abs=1)  # a batch of 4 on 2 ranks
-    assert activations(batch_size=12) == pytest.approx(2 * 6 * one_cube, abs=1)
-    assert activations(batch_size=12, acc_batches=3) == pytest.approx(2 * 2 * one_cube, abs=1)
+    assert activations() == pytest.approx(2 * one_cube, abs=1)  # a batch of 4 on 2 ranks
+    assert activations(batch_size=12) == pytest.approx(6 * one_cube, abs=1)
+    assert activations(batch_size=12, acc_batches=3) == pytest.approx(2 * one_cube, abs=1)
     assert activations(block="residual") > activations()
 
 

@@ -39,12 +39,18 @@ def maps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tomograms(tmp_path_factory.mktemp("maps"))
 
 
-def midline_mask(folder: Path) -> str:
-    """Of specimen that lies about the middle of y alone."""
+def write_mask(folder: Path, *specimen: range) -> str:
+    """1 in these rows (y)."""
     mask = np.zeros(SHAPE, np.float32)
-    mask[:, 10:14] = 1
+    for part in specimen:
+        mask[:, part.start : part.stop] = 1
     write_mrc(folder / "mask.mrc", mask, pixel_size_angstrom=10)
     return str(folder / "mask.mrc")
+
+
+def midline_mask(folder: Path) -> str:
+    """Specimen about the middle of y alone."""
+    return write_mask(folder, range(10, 14))
 
 
 def midline_points(folder: Path) -> str:
@@ -73,6 +79,15 @@ def test_the_cubes_of_top_and_bottom_share_no_voxel(placed: Any, margin: int, ma
     assert not (touched[0] & touched[1]).any()
     assert touched[0, :, :12].any(1).all()
     assert touched[1, :, 12:].any(1).all()
+
+
+def test_cubes_of_each_half_lie_where_its_own_part_of_the_mask_is(maps: Path, tmp_path: Path) -> None:
+    mask = write_mask(tmp_path, range(4, 6), range(19, 21))
+    job = job_of(tmp_path, rows(maps, cubes=12, mask=mask), refine={**REFINE, "split_halves": True})
+    for index, specimen in zip(run(job, "extract")["outputs"], ({4, 5}, {19, 20}), strict=True):
+        for path in Path(index).parent.glob("*.h5"):
+            with h5py.File(path) as file:
+                assert set((file["corner"][:, 1] + 4).tolist()) <= specimen
 
 
 @pytest.fixture(scope="module")

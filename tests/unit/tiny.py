@@ -19,7 +19,7 @@ from isonet2.parallel.world import World
 
 SHAPE = (20, 24, 24)
 NETWORK = {"arch": "unet-tiny", "channels": [4, 8], "convolutions": 1}
-BRIEF = {"cube_size": 8, "epochs": 2, "batch_size": 2, "with_preview": False}
+BRIEF = {"cube_size": 8, "epochs": 2, "batch_size": 2, "validation_share": 0.0, "with_preview": False}
 SETTINGS = {**NETWORK, **BRIEF}
 STAGE = {"n2n": "denoise", "isonet2": "refine", "isonet2-n2n": "refine"}
 METHODS = tuple(STAGE)
