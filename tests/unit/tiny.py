@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
+from isonet2.errors import UserError
 from isonet2.io.mrc import write_mrc
 from isonet2.io.star import TomogramRow, write_star
+from isonet2.job.load import load_job
 from isonet2.job.models import Job
 from isonet2.parallel.world import World
 
@@ -121,3 +127,43 @@ def same(one: list[dict[str, Tensor]], other: list[dict[str, Tensor]]) -> bool:
         a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
         for a, b in zip(one, other, strict=True)
     )
+
+
+def with_method(settings: dict[str, Any], method: str) -> dict[str, Any]:
+    return settings if method == "n2n" else {"method": method, **settings}
+
+
+Trainer = Callable[[str, dict[str, Any]], Trained]
+
+
+@contextmanager
+def trainer(folder: Path) -> Iterator[Trainer]:
+    """Trains by a method with some settings; once with the same ones. PRETRAINED is a network of such a training."""
+    maps, done = tomograms(folder / "maps"), {}
+
+    def make(method: str, settings: dict[str, Any]) -> Trained:
+        key = json.dumps([method, settings], sort_keys=True)
+        if key not in done:
+            given = dict(settings)
+            if "pretrained_model" in given:
+                given["pretrained_model"] = str(make("isonet2-n2n", SETTINGS).networks[0])
+            sections = {STAGE[method]: with_method(given, method), "extract": {"cache_dir": str(folder / "cache")}}
+            done[key] = train(job_of(folder / str(len(done)), rows(maps), **sections), STAGE[method])
+        return done[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("isonet2.models.compute._cpu_has_bfloat16", lambda: True)
+        patch.setattr("isonet2.training.exports.loss_figure", NoFigure)
+        yield make
+
+
+def refused(folder: Path, sections: dict[str, Any]) -> list[str]:
+    path = folder / "job.json"
+    parts = []  # a setting a line
+    for section, settings in sections.items():
+        inner = ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in settings.items())
+        parts.append(f'"{section}": {{\n{inner}}}')
+    path.write_text("{" + ",\n".join(parts) + "}")
+    with pytest.raises(UserError) as caught:
+        load_job(path)
+    return str(caught.value).replace(f"{folder}/", "").splitlines()
