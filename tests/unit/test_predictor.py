@@ -106,7 +106,12 @@ def source(tmp_path: Path) -> Source:
 def plan_of(source: Source, folder: Path, *, networks: tuple[str, ...] = ("identity",), **settings: Any) -> Prediction:
     flip = settings.pop("phase_flip", False)
     return plan_prediction(
-        source, Predict(model="n.pt", **{"keep_halves": False, **settings}), cube_size=16, networks=networks, phase_flip=flip, folder=folder
+        source,
+        Predict(model="n.pt", **{"keep_halves": False, **settings}),
+        cube_size=16,
+        networks=networks,
+        phase_flip=flip,
+        folder=folder,
     )
 
 

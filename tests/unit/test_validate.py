@@ -149,9 +149,12 @@ def test_a_pixel_size_that_nobody_gave_is_asked_for():
     [
         ("defocus=[1,2,3]", "prepare_star.defocus: 3 values for 2 tomograms; give one, or one for each"),
         ("tilt_folder=tilts", "tilts: no file for b; call it NAME or NAME_tilts with .tlt, .rawtlt, .txt"),
-        ("mask_folder=masks", "masks/b.mrc: 40×48×57 voxels (z, y, x), but even/b.mrc has 40×48×56; they must have one shape"),
+        (
+            "mask_folder=masks",
+            "masks/b.mrc: 40×48×57 voxels (z, y, x), but even/b.mrc has 40×48×56; they must have one shape",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_prepare_star_will_refuse_is_refused_before_it_starts(setting, mistake):
     for name in ("even/a.mrc", "odd/a.mrc", "even/b.mrc", "odd/b.mrc", "masks/a.mrc"):
         tomogram(name)
