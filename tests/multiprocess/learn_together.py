@@ -23,7 +23,7 @@ WAYS = {
 
 
 # A smaller one in its place: tests have little time.
-ARCHITECTURES["unet-tiny"] = UNetShape(channels=(8, 16, 32), convolutions=1)
+ARCHITECTURES["unet-tiny"] = UNetShape(channels=(8, 16, 32), convolutions=(1,))
 
 
 def samples(step: int, numbers: list[int]) -> Batch:

@@ -26,7 +26,7 @@ version: 1
 seed: 3
 resources: {threads_per_rank: 1}
 simulate: {count: 2, size: [48, 64, 72], pixel_size: 15, snr: 2, particles: 30, membranes: 1, tilt_min: -51}
-prepare_star: {even: simulated/even, odd: simulated/odd, number_subtomos: 24, tilt_min: -51}
+prepare_star: {even: simulated/even, odd: simulated/odd, number_subtomos: 25, tilt_min: -51}
 make_mask:
 extract:
 refine: {arch: unet-tiny, cube_size: 24, epochs: 5, batch_size: 2, save_interval: 2, warmup_steps: 5}
