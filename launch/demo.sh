@@ -27,8 +27,8 @@ prepare_star:
 make_mask:
 extract:
 refine:
-  epochs: 5
-  save_interval: 3
+  epochs: 10
+  save_interval: 5
 predict:
   keep_halves: true
 report:
