@@ -13,16 +13,13 @@ FSC(f(a), b)/√FSC(a, b) estimates FSC(f(a), s), the correlation with a signal 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from isonet2.physics.acquisition import Tilts
 from isonet2.physics.fourier import filtered, frequencies, multiplicity, transform
 from isonet2.physics.quality import tapered
-from isonet2.physics.wedge import measured_region
 
 LEAST_FSC = 0.143
 """Shells in which the halves agree less say nothing about a prediction."""
@@ -44,14 +41,6 @@ class Consistency:
     kept: float
     noise: float
     neither: float
-
-
-def measured_and_missing(shape: Sequence[int], tilts_deg: Tilts) -> tuple[Tensor, Tensor]:
-    """Bool (z, y, x//2+1) twice: the measured region and the missing wedge, both within Nyquist, without the mean."""
-    within = frequencies(shape).square().sum(-1) <= 0.25
-    within[0, 0, 0] = False
-    inside = measured_region(shape, tilts_deg) & within
-    return inside, within & ~inside
 
 
 def consistency(

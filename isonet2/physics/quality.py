@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from isonet2.physics.acquisition import Tilts
 from isonet2.physics.fourier import frequencies, inverse, multiplicity, transform
-from isonet2.physics.wedge import wedge_mask
+from isonet2.physics.wedge import measured_region
 
 _TAPER = 0.1  # of each side, at each end
 
@@ -71,10 +72,10 @@ def best_radial_filter(volume: Tensor, truth: Tensor, region: Tensor) -> Tensor:
     return inverse(spectrum * gain, volume.shape)
 
 
-def compare_with_truth(volume: Tensor, truth: Tensor, tilt_min_deg: float, tilt_max_deg: float) -> dict[str, float]:
+def compare_with_truth(volume: Tensor, truth: Tensor, tilts_deg: Tilts) -> dict[str, float]:
     """Correlation of a map with the truth: `cc` of the whole maps, `cc_measured` in the measured region, `cc_wedge`
     inside the missing wedge; the latter two within Nyquist, without the mean, edges tapered."""
-    inside, outside = regions(volume.shape, tilt_min_deg, tilt_max_deg)
+    inside, outside = measured_and_missing(volume.shape, tilts_deg)
     return {
         "cc": correlation(volume, truth),
         "cc_measured": region_correlation(volume, truth, inside),
@@ -82,20 +83,20 @@ def compare_with_truth(volume: Tensor, truth: Tensor, tilt_min_deg: float, tilt_
     }
 
 
-def regions(shape: torch.Size, tilt_min_deg: float, tilt_max_deg: float) -> tuple[Tensor, Tensor]:
+def measured_and_missing(shape: Sequence[int], tilts_deg: Tilts) -> tuple[Tensor, Tensor]:
     """Bool (z, y, x//2+1) twice: the measured region and the missing wedge, both within Nyquist, without the mean."""
     within = frequencies(shape).square().sum(-1) <= 0.25
     within[0, 0, 0] = False
-    inside = wedge_mask(shape, tilt_min_deg, tilt_max_deg) & within
+    inside = measured_region(shape, tilts_deg) & within
     return inside, within & ~inside
 
 
-def wedge_power_ratio(volume: Tensor, tilt_min_deg: float, tilt_max_deg: float) -> float:
+def wedge_power_ratio(volume: Tensor, tilts_deg: Tilts) -> float:
     """Mean power inside the missing wedge over mean power in the measured region, shell by shell, then averaged.
 
     0 where the wedge is empty, about 1 where it is filled as strongly as the rest.
     """
-    inside, outside = regions(volume.shape, tilt_min_deg, tilt_max_deg)
+    inside, outside = measured_and_missing(volume.shape, tilts_deg)
     index, count = _shells(volume.shape)
     _, power, _ = _moments(volume, volume)
     weight = multiplicity(volume.shape).double().expand(power.shape)

@@ -84,10 +84,7 @@ def tomogram_block(volumes: TomogramVolumes, comparison: Comparison | None, *, l
     """Measure and draw one tomogram; `longest`: pixels of the longest side of a slice."""
     row = volumes.row
     crops = {label: middle(volume) for label, volume in volumes.shown.items()}
-    wedge_power = {
-        label: wedge_power_ratio(torch.from_numpy(crop), row.tilt_min_deg, row.tilt_max_deg)
-        for label, crop in crops.items()
-    }
+    wedge_power = {label: wedge_power_ratio(torch.from_numpy(crop), volumes.tilts_deg) for label, crop in crops.items()}
     return TomogramBlock(
         name=row.name,
         shape=volumes.raw.shape,

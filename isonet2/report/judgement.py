@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from isonet2.physics.consistency import LEAST_FSC, Consistency, consistency, measured_and_missing, wedge_filling
+from isonet2.physics.consistency import LEAST_FSC, Consistency, consistency, wedge_filling
+from isonet2.physics.quality import measured_and_missing
 from isonet2.report.measures import ShellCurve, ShellCurves, middle
 from isonet2.report.support import Compared, Verdict, data_verdict, wedge_verdict
 from isonet2.report.tomogram import TomogramVolumes, curves_of

@@ -15,8 +15,7 @@ import numpy.typing as npt
 import torch
 
 from isonet2.physics.acquisition import Tilts
-from isonet2.physics.consistency import measured_and_missing
-from isonet2.physics.quality import shell_correlation
+from isonet2.physics.quality import measured_and_missing, shell_correlation
 
 Array = npt.NDArray[np.float32]
 CROP = 192

@@ -14,8 +14,7 @@ from isonet2.io.mrc import open_volume
 from isonet2.io.star import TomogramRow
 from isonet2.job.models import Job
 from isonet2.physics.acquisition import Optics, Tilts
-from isonet2.physics.consistency import measured_and_missing
-from isonet2.physics.quality import best_radial_filter, compare_with_truth
+from isonet2.physics.quality import best_radial_filter, compare_with_truth, measured_and_missing
 from isonet2.report import words
 from isonet2.report.measures import Array, Mean, ShellCurves, Volume, middle, shell_curves
 from isonet2.report.origin import Origin
@@ -103,14 +102,13 @@ def compared_with_truth(volumes: TomogramVolumes) -> Comparison:
     """The middles of raw, linear (the best radial filter, which knows the truth) and the prediction, against the
     truth."""
     assert volumes.truth is not None
-    row, raw, truth = volumes.row, torch.from_numpy(middle(volumes.raw)), torch.from_numpy(middle(volumes.truth))
+    raw, truth = torch.from_numpy(middle(volumes.raw)), torch.from_numpy(middle(volumes.truth))
     measured, _ = measured_and_missing(raw.shape, volumes.tilts_deg)
     maps = {"raw": raw, "linear": best_radial_filter(raw, truth, measured)}
     if volumes.result is not None:
         maps[volumes.origin.result] = torch.from_numpy(middle(volumes.result))
-    tilts_deg = (row.tilt_min_deg, row.tilt_max_deg)
     return Comparison(
-        scores={name: compare_with_truth(map_, truth, *tilts_deg) for name, map_ in maps.items()},
+        scores={name: compare_with_truth(map_, truth, volumes.tilts_deg) for name, map_ in maps.items()},
         curves={
             name: curves_of(volumes, map_.numpy(), truth.numpy()) for name, map_ in maps.items() if name != "linear"
         },

@@ -19,9 +19,8 @@ from isonet2.io.atomic import replacing
 from isonet2.models.compute import Compute
 from isonet2.parallel.collectives import on_shared_items
 from isonet2.parallel.world import World
-from isonet2.physics.acquisition import Tilts
 from isonet2.physics.normalise import Normalisation
-from isonet2.physics.quality import region_correlation, regions, wedge_power_ratio
+from isonet2.physics.quality import measured_and_missing, region_correlation, wedge_power_ratio
 from isonet2.report.plots import preview_figure
 
 Array = npt.NDArray[np.float32]
@@ -59,32 +58,33 @@ class Preview:
             np.stack(list(add_rows(tiling, rows[first : first + count]))) for first in range(0, len(rows), count)
         ]
         image = Path("previews") / f"epoch{epoch:03d}.png"
-        tilts = _limits(self.source.tilts_deg)
+        tilts_deg = self.source.tilts_deg
         if world.rank == 0:
-            self._draw(self.folder / image, predictions, tilts, epoch)
+            self._draw(self.folder / image, predictions, epoch)
         line = {
             "kind": "preview",
             "epoch": epoch,
             "step": step,
             "image": str(image),
-            "wedge_power_ratio": wedge_power_ratio(torch.from_numpy(_mean(predictions)), *tilts),
+            "wedge_power_ratio": wedge_power_ratio(torch.from_numpy(_mean(predictions)), tilts_deg),
         }
         if len(predictions) == 2:
-            inside, outside = regions(torch.Size(shape), *tilts)
+            inside, outside = measured_and_missing(shape, tilts_deg)
             a, b = (torch.from_numpy(prediction) for prediction in predictions)
             line["cc_halves_measured"] = region_correlation(a, b, inside)
             line["cc_halves_wedge"] = region_correlation(a, b, outside)
         return line
 
-    def _draw(self, path: Path, predictions: list[Array], tilts: tuple[float, float], epoch: int) -> None:
+    def _draw(self, path: Path, predictions: list[Array], epoch: int) -> None:
+        low, high = zip(*self.source.tilts_deg, strict=True)
         with replacing(path) as part:
             preview_figure(
                 part,
                 _mean(self.maps),
                 self.normalisation.to_file(_mean(predictions)),
                 pixel_size_angstrom=self.source.optics.pixel_size_angstrom,
-                tilt_min_deg=tilts[0],
-                tilt_max_deg=tilts[1],
+                tilt_min_deg=min(low),
+                tilt_max_deg=max(high),
                 title=f"{self.source.name} after epoch {epoch}",
             )
 
@@ -92,10 +92,6 @@ class Preview:
 def _mean(volumes: list[Array]) -> Array:
     mean: Array = sum(volumes[1:], volumes[0]) / np.float32(len(volumes))
     return mean
-
-
-def _limits(tilts_deg: Tilts) -> tuple[float, float]:
-    return min(low for low, _ in tilts_deg), max(high for _, high in tilts_deg)
 
 
 def prepare_preview(

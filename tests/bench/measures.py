@@ -9,11 +9,12 @@ import torch
 from phantoms import Tomogram
 from torch import Tensor
 
+from isonet2.physics.acquisition import Tilts
 from isonet2.physics.quality import (
     best_radial_filter,
     compare_with_truth,
     correlation,
-    regions,
+    measured_and_missing,
     shell_correlation,
     wedge_power_ratio,
 )
@@ -21,22 +22,27 @@ from isonet2.physics.quality import (
 _FIRST_SHELL = 3  # coarser ones hold few components, and say more of the ice than of particles
 
 
+def tilts_of(tomogram: Tomogram) -> Tilts:
+    """Its range of tilts, as intervals."""
+    return ((tomogram.tilt_min, tomogram.tilt_max),)
+
+
 def linear(raw: Tensor, truth: Tensor, tomogram: Tomogram) -> Tensor:
     """What the best linear radial filter makes of a raw map (z, y, x); the wedge stays empty."""
-    inside, _ = regions(raw.shape, tomogram.tilt_min, tomogram.tilt_max)
+    inside, _ = measured_and_missing(raw.shape, tilts_of(tomogram))
     return best_radial_filter(raw, truth, inside)
 
 
 def measures(volume: Tensor, truth: Tensor, tomogram: Tomogram, pixel_size_angstrom: float) -> dict[str, float]:
     """Of one map (z, y, x): correlations, resolutions in Å, and the amplitude in the wedge over that of the truth."""
-    tilts = (tomogram.tilt_min, tomogram.tilt_max)
-    found = compare_with_truth(volume, truth, *tilts)
+    tilts = tilts_of(tomogram)
+    found = compare_with_truth(volume, truth, tilts)
     found["particles"] = particle_correlation(volume, truth, tomogram.particles)
-    for name, region in zip(("measured", "wedge"), regions(volume.shape, *tilts), strict=True):
+    for name, region in zip(("measured", "wedge"), measured_and_missing(volume.shape, tilts), strict=True):
         frequency, fsc = shell_correlation(volume, truth, region)
         for threshold in (0.5, 0.143):
             found[f"resolution_{name}_{threshold}"] = resolution(frequency / pixel_size_angstrom, fsc, threshold)
-    found["filled"] = float(np.sqrt(wedge_power_ratio(volume, *tilts) / wedge_power_ratio(truth, *tilts)))
+    found["filled"] = float(np.sqrt(wedge_power_ratio(volume, tilts) / wedge_power_ratio(truth, tilts)))
     return found
 
 

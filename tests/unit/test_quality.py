@@ -12,15 +12,15 @@ from isonet2.physics.quality import (
     best_radial_filter,
     compare_with_truth,
     correlation,
+    measured_and_missing,
     region_correlation,
-    regions,
     shell_correlation,
     tapered,
     wedge_power_ratio,
 )
-from isonet2.physics.wedge import wedge_mask
+from isonet2.physics.wedge import measured_region
 
-TILTS = (-60.0, 60.0)
+TILTS = ((-60.0, 60.0),)
 
 
 @pytest.fixture
@@ -47,14 +47,14 @@ def test_correlation_is_that_of_numpy(truth: torch.Tensor) -> None:
 
 def test_region_correlation_is_the_one_of_the_filtered_maps(truth: torch.Tensor) -> None:
     other = truth + noise(2, truth.shape)
-    inside, outside = regions(truth.shape, *TILTS)
+    inside, outside = measured_and_missing(truth.shape, TILTS)
     for region in (inside, outside):
         a, b = (filtered(tapered(v), region).numpy().ravel() for v in (truth, other))
         assert region_correlation(truth, other, region) == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-5)
 
 
 def test_the_regions_are_disjoint_and_leave_out_the_mean_and_the_corners(truth: torch.Tensor) -> None:
-    inside, outside = regions(truth.shape, *TILTS)
+    inside, outside = measured_and_missing(truth.shape, TILTS)
     assert not (inside & outside).any()
     assert not inside[0, 0, 0]
     assert not (inside | outside)[12, 16, 16]
@@ -93,7 +93,7 @@ def test_a_shell_with_nothing_in_it_has_no_correlation() -> None:
 
 
 def test_the_best_radial_filter_beats_every_other_gain_in_the_measured_region(truth: torch.Tensor) -> None:
-    wedge = wedge_mask(truth.shape, *TILTS)
+    wedge = measured_region(truth.shape, TILTS)
     raw = filtered(truth + 2 * noise(5, truth.shape), wedge)
     best = best_radial_filter(raw, truth, wedge)
     error = (filtered(truth, wedge) - best - truth.mean()).square().mean()
@@ -104,15 +104,15 @@ def test_the_best_radial_filter_beats_every_other_gain_in_the_measured_region(tr
 
 
 def test_a_map_is_judged_where_it_was_measured_and_where_it_was_not(truth: torch.Tensor) -> None:
-    wedge = wedge_mask(truth.shape, *TILTS)
-    empty = compare_with_truth(filtered(truth, wedge), truth, *TILTS)
+    wedge = measured_region(truth.shape, TILTS)
+    empty = compare_with_truth(filtered(truth, wedge), truth, TILTS)
     assert empty["cc_measured"] > 0.97
     assert empty["cc_wedge"] < 0.5
-    whole = compare_with_truth(3 * truth + 7, truth, *TILTS)
+    whole = compare_with_truth(3 * truth + 7, truth, TILTS)
     assert min(whole.values()) == pytest.approx(1, abs=1e-4)
 
 
 def test_wedge_power_tells_an_empty_wedge_from_a_full_one() -> None:
     white = noise(6, torch.Size((32, 32, 32)))
-    assert wedge_power_ratio(white, *TILTS) == pytest.approx(1, abs=0.1)
-    assert wedge_power_ratio(filtered(white, wedge_mask(white.shape, *TILTS)), *TILTS) < 0.15
+    assert wedge_power_ratio(white, TILTS) == pytest.approx(1, abs=0.1)
+    assert wedge_power_ratio(filtered(white, measured_region(white.shape, TILTS)), TILTS) < 0.15

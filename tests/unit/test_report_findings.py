@@ -14,8 +14,8 @@ from report_job import SHAPE, Page, finished, put_metrics, write
 
 from isonet2.io.star import read_star, write_star
 from isonet2.parallel.world import World
-from isonet2.physics.consistency import measured_and_missing
 from isonet2.physics.fourier import filtered
+from isonet2.physics.quality import measured_and_missing
 from isonet2.report import words
 from isonet2.stages import report
 from isonet2.training.validation import verdict

@@ -14,10 +14,9 @@ from torch import Tensor
 from isonet2.data.acquired import optics_of
 from isonet2.io.mrc import open_volume
 from isonet2.io.star import TomogramRow
-from isonet2.physics.consistency import measured_and_missing
 from isonet2.physics.ctf import ctf_gain, phase_flip_gain
 from isonet2.physics.fourier import filtered, frequencies, transform
-from isonet2.physics.quality import tapered
+from isonet2.physics.quality import measured_and_missing, tapered
 from isonet2.report.judgement import Judgement, halves_curves, judge
 from isonet2.report.measures import ShellCurves, middle, shell_curves
 from isonet2.report.origin import CtfRecord, Origin
