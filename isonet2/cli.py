@@ -23,10 +23,15 @@ from isonet2.job.plan import plan_table
 from isonet2.job.reference import markdown_reference
 from isonet2.job.settings import Setting, did_you_mean, sections, settings_of
 from isonet2.job.tools import TOOLS, tool_from_flags
+from isonet2.parallel.launchers import is_first_rank
 
 _JOB = Setting("job", "the job file, YAML or JSON", default="job.yaml", positional=True)
 _SET = Setting("set", "change the job: section.key=value, as often as you like", "section.key=value", kind="pairs")
 _RESTART = Setting("restart", "do every stage again, also those that are done", "true or false", False, kind="switch")
+_STAGES = Setting("stages", "only these, once those before them are done", "names, as in extract,refine")
+_TOMOGRAM = Setting(
+    "tomogram", "predict this one alone, by its index in the STAR file: for arrays of a scheduler", "a whole number"
+)
 _JSON = Setting("json", "print the plan as JSON", "true or false", False, kind="switch")
 _FOLDER = Setting("folder", "where the tomograms are, and job.yaml will be", default=".", positional=True)
 
@@ -99,19 +104,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(error: IsonetError) -> int:
-    if _is_first_rank():
+    if is_first_rank(os.environ):
         print(f"isonet2: {error}", file=sys.stderr)
     return error.exit_code
 
 
 def _warn(message: str) -> None:
-    if _is_first_rank():
+    if is_first_rank(os.environ):
         print(f"isonet2: warning: {message}", file=sys.stderr)
-
-
-def _is_first_rank() -> bool:
-    """Whether to speak: what concerns all ranks is said once."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -155,7 +155,7 @@ def _commands() -> dict[str, Command]:
                 "isonet2 run job.yaml --set refine.epochs=20 --set resources.threads_per_rank=8",
                 "torchrun --standalone --nproc-per-node 2 -m isonet2 run job.yaml",
             ),
-            (_JOB, _SET, _RESTART),
+            (_JOB, _SET, _RESTART, _STAGES, _TOMOGRAM),
             _run,
         ),
         "validate": Command(
@@ -220,23 +220,56 @@ def _is_on(given: dict[str, Any], switch: str) -> bool:
 
 
 def _run_stage(stage: str, arguments: Sequence[str]) -> None:
-    _start(job_from_flags(stage, arguments, _warn), restart=False, always=True)
+    job = _checked(job_from_flags(stage, arguments, _warn))
+    from isonet2.pipeline import run  # which imports torch: after the mistakes are found
+
+    run(job, always=True)
 
 
 def _run(arguments: Sequence[str]) -> None:
-    given = parse_flags(arguments, (_JOB, _SET, _RESTART))
-    _start(_load(given), restart=_is_on(given, "restart"), always=False)
+    given = parse_flags(arguments, (_JOB, _SET, _RESTART, _STAGES, _TOMOGRAM))
+    restart = _is_on(given, "restart")
+    job = _load(given)
+    stages = _stages(given["stages"], job) if "stages" in given else None
+    index = _tomogram(given["tomogram"], stages) if "tomogram" in given else None
+    _checked(job)
+    if index is None:
+        from isonet2.pipeline import run  # which imports torch: after the mistakes are found
+
+        run(job, restart=restart, stages=stages)
+    else:
+        from isonet2.pipeline import predict_tomogram
+
+        predict_tomogram(job, index)
 
 
-def _start(job: Job, *, restart: bool, always: bool) -> None:
+def _stages(given: str, job: Job) -> list[str]:
+    names = given.split(",")
+    there = [name for name in STAGES if getattr(job, name) is not None]
+    for name in names:
+        if name not in there:
+            raise UserError(
+                f"--stages: '{name}' is none of this job's stages{did_you_mean(name, there)}: {', '.join(there)}"
+            )
+    return names
+
+
+def _tomogram(given: str, stages: list[str] | None) -> int:
+    if stages != ["predict"]:
+        raise UserError("--tomogram goes with --stages predict")
+    if not given.isdecimal():
+        raise UserError(f"--tomogram: got '{given}', needs a whole number")
+    return int(given)
+
+
+def _checked(job: Job) -> Job:
+    """The job, once its inputs were looked at. UserError for what is wrong with them."""
     from isonet2.stages.validate import validate
 
-    if _is_first_rank():
+    if is_first_rank(os.environ):
         for warning in validate(job).warnings:
             _warn(warning)
-    from isonet2.pipeline import run  # which imports torch: after the mistakes are found
-
-    run(job, restart=restart, always=always)
+    return job
 
 
 def _validate(arguments: Sequence[str]) -> None:

@@ -22,6 +22,13 @@ class LaunchError(IsonetError):
 
 
 class Interrupted(IsonetError):  # noqa: N818
-    """Stopped by a signal after everything was saved; the same command goes on; exit code 75 (EX_TEMPFAIL)."""
+    """Stopped, as was asked, after everything was saved; the same command goes on; exit code 75 (EX_TEMPFAIL).
+
+    `progress` is another word whenever something was finished since the last time.
+    """
 
     exit_code = 75
+
+    def __init__(self, message: str, *, progress: str = "") -> None:
+        super().__init__(message)
+        self.progress = progress

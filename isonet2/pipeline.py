@@ -10,64 +10,155 @@ import platform
 import socket
 import subprocess
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from isonet2 import __version__, log
-from isonet2.errors import IsonetError
+from isonet2.errors import Interrupted, IsonetError, UserError
 from isonet2.io.atomic import write_text
 from isonet2.io.lock import holding
-from isonet2.job.load import dump_job
 from isonet2.job.models import STAGES, Job
-from isonet2.parallel.collectives import all_gather, joined_world, on_first_rank
+from isonet2.job.resolved import fixed_batch_sizes, resolved_job, resolved_text, with_batch_sizes
+from isonet2.parallel.collectives import all_gather, joined_world, on_first_rank, stop_if_asked
 from isonet2.parallel.memory import forget_peak, peak_memory_gb
+from isonet2.parallel.stopping import Stop, time_to_stop
 from isonet2.parallel.world import World
 
 Facts = dict[str, Any]
-_RESTARTED = ("denoise", "refine", "predict")  # what goes on from where it stopped
+_RESTARTED = ("deconv", "make_mask", "denoise", "refine", "predict")  # what goes on from where it stopped
 _SCHEDULER = ("SLURM_JOB_ID", "SLURM_JOB_PARTITION", "SLURM_RESTART_COUNT", "PBS_JOBID", "LSB_JOBID")
 
 
-def run(job: Job, *, restart: bool = False, always: bool = False) -> dict[str, Facts]:
+def run(
+    job: Job, *, restart: bool = False, always: bool = False, stages: Sequence[str] | None = None
+) -> dict[str, Facts]:
     """Run the job's stages in this process and those beside it: what each found, by its name.
 
     A stage that finished before with the same settings and inputs is skipped, unless `always`; `restart` runs all of
-    them and begins the training anew. Raises IsonetError, on every rank, with a sentence for the user.
+    them and begins the training anew. With `stages` only these run, and those before them must have finished.
+    Raises IsonetError, on every rank, with a sentence for the user; Interrupted if a signal, the file `stop` in the
+    job's folder or ISONET2_STOP_AT asked for an end.
     """
     found: dict[str, Facts] = {}
-    with joined_world(job.resources.threads_per_rank) as world, ExitStack() as stack:
-        log.start_logging(rank=world.rank, file=job.folder / "logs" / f"rank{world.rank:04d}.log")
+    wanted = [name for name in STAGES if getattr(job, name) is not None and (stages is None or name in stages)]
+    with _together(job, wanted) as world, ExitStack() as stack:
         on_first_rank(world, lambda: stack.enter_context(holding(job.folder)))
+        stack.enter_context(_leaving_a_verdict(job.folder, world))
+        earlier = on_first_rank(world, lambda: resolved_job(job.folder))
+        job = with_batch_sizes(job, fixed_batch_sizes(job, None if restart else earlier, world.size))
         hosts = all_gather(world, socket.gethostname())
-        on_first_rank(world, lambda: _write_records(job, world, hosts))
+        on_first_rank(world, lambda: _write_records(job, world, hosts, earlier if always else None))
         key = ""
+        for name in _up_to(job, wanted[-1]):
+            if name in wanted:
+                key, found[name] = _run_stage(name, job, world, key, anew=restart or always, restart=restart)
+            else:
+                key = on_first_rank(world, partial(_finished_key, name, job, key))
+    return found
+
+
+def predict_tomogram(job: Job, index: int) -> None:
+    """Predict the one tomogram of this index, as one of many processes that share the job's folder.
+
+    stages/predict/<index>.ok or .fail says how that ended. The STAR file and the record are left to `run`, which finds
+    these tomograms finished. Raises IsonetError.
+    """
+    with _together(job, ["predict"]) as world, ExitStack() as stack:
+        on_first_rank(world, lambda: stack.enter_context(holding(job.folder, together=True)))
+        key = ""
+        for name in _up_to(job, "predict")[:-1]:
+            key = on_first_rank(world, partial(_finished_key, name, job, key))
+        notes = job.folder / "stages" / "predict"
         try:
-            for name in STAGES:
-                if getattr(job, name) is not None:
-                    key, found[name] = _run_stage(name, job, world, key, anew=restart or always, restart=restart)
+            importlib.import_module("isonet2.stages.predict").run(job, world, tomogram=index)
+        except Interrupted:
+            raise
+        except Exception as error:
+            write_text(notes / f"{index}.fail", f"{error}\n")
+            raise
+        on_first_rank(world, lambda: (notes / f"{index}.fail").unlink(missing_ok=True))
+        on_first_rank(world, lambda: write_text(notes / f"{index}.ok", f"{_now()}\n"))
+
+
+@contextmanager
+def _together(job: Job, stages: Sequence[str]) -> Iterator[World]:
+    """The world of this run, its log open, listening to whoever wants to stop it."""
+    stop = Stop(job.folder / "stop", at=time_to_stop())
+    training = any(name in job.trainings for name in stages)
+    with joined_world(job.resources.threads_per_rank, training=training) as joined, stop.listening():
+        world = replace(joined, stop=stop)
+        log.start_logging(rank=world.rank, file=_log_folder(job.folder) / f"rank{world.rank:04d}.log")
+        try:
+            yield world
         except IsonetError as error:
             if world.rank > 0 and not error.on_every_rank:  # else the first rank says it
                 log.complain(str(error), rank=world.rank)
             raise
-    return found
+
+
+def _log_folder(folder: Path) -> Path:
+    """logs/, or a folder in it for each job of the scheduler and each start of that."""
+    number = next((os.environ[name] for name in ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID") if name in os.environ), None)
+    restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
+    return folder / "logs" / f"{number}.{restarts}" if number else folder / "logs"
+
+
+@contextmanager
+def _leaving_a_verdict(folder: Path, world: World) -> Iterator[None]:
+    """logs/verdict says how the run ended, to scripts, since launchers lose exit codes: the code, a sentence, and a
+    word that is another one whenever something was finished since the last time."""
+    code, sentence, progress = 0, "done", ""
+    try:
+        yield
+    except BaseException as error:
+        code = error.exit_code if isinstance(error, IsonetError) else 1
+        sentence = " ".join(str(error).split()) or type(error).__name__
+        progress = error.progress if isinstance(error, Interrupted) else ""
+        raise
+    finally:
+        if world.rank == 0:
+            world.stop.forget()
+            write_text(folder / "logs" / "verdict", f"{code}\n{sentence}\n{progress}\n")
+
+
+def _up_to(job: Job, last: str) -> list[str]:
+    """The stages of the job until this one."""
+    return [name for name in STAGES[: STAGES.index(last) + 1] if getattr(job, name) is not None]
+
+
+def _finished_key(name: str, job: Job, before: str) -> str:
+    """The key of a stage that has to be finished; UserError if it is not."""
+    stage = importlib.import_module(f"isonet2.stages.{name}")
+    key = _key(name, job, stage.inputs(job), before)
+    if _finished(_record(job, name), key, job.folder) is None:
+        raise UserError(f"{name} is not finished in {job.folder}: isonet2 run job.yaml --stages {name} first")
+    return key
 
 
 def _run_stage(name: str, job: Job, world: World, key: str, *, anew: bool, restart: bool) -> tuple[str, Facts]:
     """Run or skip one stage: its key, which that of the stage before is part of, and what it found."""
     stage = importlib.import_module(f"isonet2.stages.{name}")
     key = on_first_rank(world, lambda: _key(name, job, stage.inputs(job), key))
-    path = job.folder / "stages" / f"{name}.json"
+    path = _record(job, name)
     before = on_first_rank(world, lambda: None if anew else _finished(path, key, job.folder))
     if before is not None:
         log.info(f"{name}: done before, and nothing it depends on has changed")
         return key, before
+    stop_if_asked(world, progress=f"{name}: not begun")
     log.info(f"{name}: starts on {world.size} rank{'s' if world.size > 1 else ''}")
     forget_peak(world.device)
     started = time.monotonic()
-    facts: Facts = stage.run(job, world, **({"restart": True} if restart and name in _RESTARTED else {}))
+    try:
+        facts: Facts = stage.run(job, world, **({"restart": True} if restart and name in _RESTARTED else {}))
+    except Interrupted as error:
+        error.progress = f"{name}: {error.progress}"
+        raise
     seconds, peaks = time.monotonic() - started, all_gather(world, round(peak_memory_gb(world.device), 3))
     record = {
         "stage": name,
@@ -81,6 +172,10 @@ def _run_stage(name: str, job: Job, world: World, key: str, *, anew: bool, resta
     on_first_rank(world, lambda: write_text(path, json.dumps(record, indent=1) + "\n"))
     log.info(f"{name}: done in {seconds:.1f} s, at most {max(peaks):.2f} GB a rank")
     return key, facts
+
+
+def _record(job: Job, name: str) -> Path:
+    return job.folder / "stages" / f"{name}.json"
 
 
 def _key(name: str, job: Job, inputs: dict[str, Any], before: str) -> str:
@@ -100,9 +195,9 @@ def _finished(path: Path, key: str, folder: Path) -> Facts | None:
     return facts if whole else None
 
 
-def _write_records(job: Job, world: World, hosts: list[str]) -> None:
-    """resolved.yaml: every setting of this run; provenance.json: what it runs with, and where."""
-    write_text(job.folder / "resolved.yaml", dump_job(job))
+def _write_records(job: Job, world: World, hosts: list[str], earlier: Job | None) -> None:
+    """resolved.yaml: every setting of this run and of `earlier` ones; provenance.json: what it runs with, and where."""
+    write_text(job.folder / "resolved.yaml", resolved_text(job, earlier))
     provenance = {
         "isonet2": __version__,
         "git_revision": _git_revision(),

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,7 @@ def plan_shards(sources: list[Source], settings: CacheSettings) -> list[Shard]:
 
 
 def write_shard(shard: Shard, settings: CacheSettings, folder: Path) -> dict[str, Any]:
-    """Cut the cubes of one shard; its line in the index. A shard that is already there and complete is kept.
+    """Cut the cubes of one shard; its line in the index. A shard that is there, complete and unharmed, is kept.
 
     Memory: three stored cubes and a few planes of the tomogram.
     """
@@ -191,14 +192,21 @@ def _draw(shard: Shard, settings: CacheSettings, mask: Readable | None) -> npt.N
 def _is_complete(path: Path, shard: Shard, settings: CacheSettings) -> bool:
     if not path.exists():
         return False
+    names = [*_NAMES[len(shard.source.maps)], *(["mask"] if shard.source.mask else [])]
     try:
         with h5py.File(path, "r", locking=False) as file:
-            return bool(file.attrs.get("complete")) and file[_NAMES[len(shard.source.maps)][0]].shape == (
-                shard.count,
-                *[settings.side] * 3,
-            )
-    except (OSError, KeyError):
+            whole = all(file[name].shape == (shard.count, *[settings.side] * 3) for name in names)
+            for name in names:  # every cube has a checksum, which is looked at when it is read
+                for cube in file[name]:
+                    del cube
+            return whole and bool(file.attrs.get("complete"))
+    except (OSError, KeyError, RuntimeError):
         return False
+
+
+def is_as_written(path: Path, shard: Mapping[str, Any]) -> bool:
+    """Whether the file of this line of the index still holds every byte."""
+    return path.exists() and path.stat().st_size == shard["bytes"] and _sha256(path) == shard["sha256"]
 
 
 def _sha256(path: Path) -> str:
@@ -213,6 +221,15 @@ def write_index(folder: Path, key: str, settings: CacheSettings, shards: list[di
     """Say that the cache is whole, and what it holds."""
     index = {"format": FORMAT, "key": key, **asdict(settings), "shards": shards}
     write_text(folder / "index.json", json.dumps(index, indent=1) + "\n")
+
+
+def read_index(folder: Path) -> dict[str, Any] | None:
+    """What a whole cache says of itself; nothing where there is none, or none that can be read."""
+    try:
+        index: dict[str, Any] = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return index
 
 
 class CubeCache:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from isonet2.data.cache import CubeCache
+from isonet2.parallel.stopping import SIGNALS
 from isonet2.parallel.world import World, share
 from isonet2.physics.acquisition import Tilts
 from isonet2.physics.rotation import WEDGE_MOVING_ROTATIONS, Matrix, random_rotation, wedge_keeping_rotations
@@ -151,10 +153,17 @@ def load_batches(
         batch_sampler=_Parts(schedule, world, steps),
         collate_fn=collate_for(dataset.cache),
         num_workers=workers,
+        worker_init_fn=_left_alone,
         pin_memory=world.device != "cpu",
         multiprocessing_context="spawn" if workers else None,  # a forked one would inherit MPI, NCCL and HDF5
     )
     return iter(loader)
+
+
+def _left_alone(_worker: int) -> None:
+    """Signals that ask the ranks to stop reach their helpers too, which have to serve them to the end."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def collate_for(cache: CubeCache) -> Callable[[Sequence[Batch]], Batch]:

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from isonet2 import log
-from isonet2.data.cache import CacheSettings, CubeCache, Shard, cache_key, plan_shards, write_index, write_shard
+from isonet2.data.cache import (
+    CacheSettings,
+    Shard,
+    cache_key,
+    is_as_written,
+    plan_shards,
+    read_index,
+    write_index,
+    write_shard,
+)
 from isonet2.data.choice import Method, maps_for, method_of
 from isonet2.data.sources import Source, halved, sources_of
 from isonet2.errors import UserError
@@ -80,25 +91,26 @@ def extract(
 ) -> Extraction:
     """The cache of these tomograms: the one that is there, or one made now, its shards shared out over the ranks.
 
-    Shards that an earlier run finished are kept.
+    Shards that an earlier run finished are kept, once each byte of them was found to be as it was written.
     """
     key = on_first_rank(world, lambda: cache_key(sources, settings, verify=verify))
     folder = cache_dir / key
-    if not on_first_rank(world, lambda: _is_whole(folder)):
+    index = on_first_rank(world, lambda: read_index(folder))
+    shards = index["shards"] if index else []
+    harmed = on_shared_items(world, shards, [shard["count"] for shard in shards], partial(_remove_if_harmed, folder))
+    if not index or any(harmed):
+        on_first_rank(world, lambda: (folder / "index.json").unlink(missing_ok=True))
         return _make(sources, settings, folder, world)
     log.info(f"cache {folder.name} is there already")
-    cache = CubeCache(folder)
-    return Extraction(folder, len(cache), sum(s["bytes"] for s in cache.shards) / 1e6, 0.0)
+    return Extraction(folder, sum(s["count"] for s in shards), sum(s["bytes"] for s in shards) / 1e6, 0.0)
 
 
-def _is_whole(folder: Path) -> bool:
-    if not (folder / "index.json").exists():
+def _remove_if_harmed(folder: Path, shard: Mapping[str, Any]) -> bool:
+    path = folder / shard["file"]
+    if is_as_written(path, shard):
         return False
-    try:
-        CubeCache(folder)
-    except UserError:
-        (folder / "index.json").unlink()  # a shard is not what was written: made again below
-        return False
+    log.warn(f"{path}: damaged; it is made again")
+    path.unlink(missing_ok=True)
     return True
 
 

@@ -18,8 +18,8 @@ from isonet2.data.filtered import phase_flip_of
 from isonet2.data.sources import Source, Standard, normalisation_of
 from isonet2.data.tiles import Tiling, tile_volume
 from isonet2.inference.predictor import Predictor, add_rows
-from isonet2.io.atomic import replacing
 from isonet2.io.fingerprint import fingerprint
+from isonet2.io.finished import has_part, mark_finished, read_plane, write_part
 from isonet2.io.mrc import read_header, writing_mrc
 from isonet2.job.models import Predict
 from isonet2.physics.normalise import Normalisation
@@ -87,7 +87,7 @@ def predict_row(prediction: Prediction, row: int, predictors: Sequence[Predictor
     Of two networks the first predicts the first half and the second the second, or both the one map.
     """
     source = prediction.source
-    missing = [output for output in range(len(prediction.outputs)) if not prediction.waiting_row(output, row).exists()]
+    missing = [output for output in range(len(prediction.outputs)) if not has_part(prediction.waiting_row(output, row))]
     if not missing:
         return
     with source.opened() as maps:
@@ -103,8 +103,8 @@ def predict_row(prediction: Prediction, row: int, predictors: Sequence[Predictor
             for n in range(max(len(maps), len(predictors)))
         ]
     for output in missing:
-        with replacing(prediction.waiting_row(output, row)) as part:
-            np.save(part, found[output - 1] if output else sum(found[1:], found[0]) / len(found))
+        mean_or_half: Array = found[output - 1] if output else sum(found[1:], found[0]) / np.float32(len(found))
+        write_part(prediction.waiting_row(output, row), mean_or_half)
 
 
 @lru_cache(maxsize=4)
@@ -116,12 +116,12 @@ def _shared_normalisation(source: Source, standard: Standard, _: str) -> Normali
 
 @dataclass(frozen=True)
 class _WaitingRow:
-    """The planes of one row, read one at a time: a file that stays mapped would count as memory in use."""
+    """The planes of one row, read one at a time."""
 
     path: Path
 
     def __getitem__(self, plane: int) -> Array:
-        return np.array(np.load(self.path, mmap_mode="r")[plane])
+        return read_plane(self.path, plane)
 
 
 def put_together(prediction: Prediction) -> None:
@@ -135,6 +135,7 @@ def put_together(prediction: Prediction) -> None:
         with writing_mrc(path, source.shape, header=header, pixel_size_angstrom=size) as volume:
             for plane in add_rows(tiling, rows):
                 volume.append(normalisation.to_file(plane)[None])
+        mark_finished(path, prediction.key)
     for folder in _waiting_folders(prediction):
         shutil.rmtree(folder)
 

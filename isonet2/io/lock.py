@@ -16,8 +16,10 @@ from isonet2.errors import UserError
 
 
 @contextmanager
-def holding(folder: Path) -> Iterator[None]:
-    """`folder` belongs to this process while the block runs. UserError, naming the holder, if it belongs to another.
+def holding(folder: Path, *, together: bool = False) -> Iterator[None]:
+    """`folder` belongs to this process while the block runs, or, `together`, to all those that share it.
+
+    UserError, naming the holder, if it belongs to another.
 
     The kernel lets go of the lock when the process ends, however it ends.
     """
@@ -25,7 +27,7 @@ def holding(folder: Path) -> Iterator[None]:
     path = folder / ".isonet2.lock"
     with path.open("a+", encoding="utf-8") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if together else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = path.read_text(encoding="utf-8").strip()
             raise UserError(

@@ -68,6 +68,13 @@ class Resources(Section):
     nodes: int = option(1, "machines", ge=1)
     ranks_per_node: int = option(1, "processes on each machine: one for each GPU, or for each 1 to 8 cores", ge=1)
     threads_per_rank: int | None = option(None, "threads of each process; by default the cores it was given", ge=1)
+    gpus_per_node: int | None = option(None, "GPUs that slurm/submit.sh asks for on each machine", ge=0)
+    memory_gb: float | None = option(None, "memory that slurm/submit.sh asks for on each machine", unit="GB", gt=0)
+    wall_time: str | None = option(
+        None, "time that slurm/submit.sh asks for, as in 12:00:00 or 2-00:00:00", pattern=r"(\d+-)?\d+:[0-5]\d:[0-5]\d"
+    )
+    partition: str | None = option(None, "partition that slurm/submit.sh asks for")
+    account: str | None = option(None, "account that slurm/submit.sh names")
 
 
 class Job(Section):

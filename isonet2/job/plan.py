@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 from isonet2.errors import UserError
@@ -37,15 +37,23 @@ class TomogramFacts:
 class Plan:
     """Numbers that depend on tomograms nobody has seen yet are None; memory is the most that one rank will take."""
 
+    folder: str
     stages: tuple[str, ...]
+    steps: tuple[dict[str, Any], ...]
+    """The stages as launchers start them: consecutive ones of a kind together, so that MPI and NCCL never meet."""
     nodes: int
+    ranks_per_node: int
     ranks: int
     threads_per_rank: int | None
+    slurm: dict[str, Any]
+    """What to ask a scheduler for; what the job does not say is None."""
     tomograms: int | None = None
+    tomogram_indices: tuple[int, ...] | None = None
+    """Those that predict takes, as the STAR file numbers them."""
     samples: int | None = None
     batch_size: int | None = None
     steps_per_epoch: int | None = None
-    steps: int | None = None
+    training_steps: int | None = None
     cache_bytes: int | None = None
     mask_bytes: int | None = None
     prediction_bytes: int | None = None
@@ -69,11 +77,20 @@ def make_plan(job: Job, tomograms: Sequence[TomogramFacts] | None) -> Plan:
     tomograms = simulated_tomograms(job) if tomograms is None else tomograms
     ranks = job.resources.nodes * job.resources.ranks_per_node
     training = job.refine or job.denoise
+    stages = tuple(stage for stage in STAGES if getattr(job, stage) is not None)
     plan = Plan(
-        stages=tuple(stage for stage in STAGES if getattr(job, stage) is not None),
+        folder=str(job.folder),
+        stages=stages,
+        steps=tuple(
+            {"kind": kind, "stages": list(together)}
+            for kind, together in groupby(stages, lambda stage: "training" if stage in job.trainings else "shared")
+        ),
         nodes=job.resources.nodes,
+        ranks_per_node=job.resources.ranks_per_node,
         ranks=ranks,
         threads_per_rank=job.resources.threads_per_rank,
+        slurm=job.resources.model_dump(exclude={"threads_per_rank"})
+        | {"cpus_per_rank": job.resources.threads_per_rank},
         batch_size=(training.batch_size or 2 * ranks) if training else None,
         training_memory_bytes=max((training_memory_bytes(t, ranks) for t in job.trainings.values()), default=None),
         simulation_bytes=4 * 4 * job.simulate.count * math.prod(job.simulate.size) if job.simulate else None,
@@ -149,7 +166,7 @@ def _with_tomograms(plan: Plan, job: Job, tomograms: Sequence[TomogramFacts]) ->
     if training := job.refine or job.denoise:
         assert plan.batch_size is not None
         steps = max(1, round(samples * (1 - training.validation_share)) // plan.batch_size)
-        plan = replace(plan, steps_per_epoch=steps, steps=training.epochs * steps)
+        plan = replace(plan, steps_per_epoch=steps, training_steps=training.epochs * steps)
         if job.predict:  # of another network's file the plan cannot know the size
             needed = prediction_memory_bytes(
                 job.predict, shape=training.shape, cube_size=training.cube_size, tomograms=tomograms
@@ -218,7 +235,7 @@ def plan_table(plan: Plan) -> str:
         "cubes": plan.samples,
         "batch size": plan.batch_size,
         "steps an epoch": plan.steps_per_epoch,
-        "steps": plan.steps,
+        "steps": plan.training_steps,
     }
     sizes = {
         "disk: simulation": plan.simulation_bytes,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,31 +11,29 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from isonet2.errors import IsonetError
-from isonet2.parallel.world import World, detect_world, share_by_cost
+from isonet2.errors import Interrupted, IsonetError
+from isonet2.parallel.groups import joined_group
+from isonet2.parallel.launchers import detect
+from isonet2.parallel.world import World, device_of, share_by_cost
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
-_PATIENCE = datetime.timedelta(hours=2)  # other ranks may wait for the longest single tomogram
 
 
 @contextmanager
-def joined_world(threads: int | None = None) -> Iterator[World]:
-    """The world of this process, its process group open while the block runs. `threads`: if not torch's default."""
-    world = detect_world(os.environ, gpus=torch.cuda.device_count())
+def joined_world(threads: int | None = None, *, training: bool) -> Iterator[World]:
+    """The world of this process, in reach of the others while the block runs. `threads`: if not torch's default.
+
+    LaunchError if the ranks were started in a way that does not let them work, or, with `training`, learn together.
+    """
+    ranks = detect(os.environ)
+    device = device_of(ranks.local_rank, gpus=torch.cuda.device_count())
     if threads is not None:
         torch.set_num_threads(threads)
-    if world.size == 1:
-        yield world
-        return
-    if world.device != "cpu":
-        torch.cuda.set_device(world.device)
-    backend = "gloo" if world.device == "cpu" else "cpu:gloo,cuda:nccl"
-    dist.init_process_group(backend, rank=world.rank, world_size=world.size, timeout=_PATIENCE)
-    try:
-        yield world
-    finally:
-        dist.destroy_process_group()
+    if device != "cpu":
+        torch.cuda.set_device(device)
+    with joined_group(ranks, device=device, training=training) as group:
+        yield World(ranks.rank, ranks.size, ranks.local_rank, device, group)
 
 
 def barrier(world: World) -> None:
@@ -46,11 +43,7 @@ def barrier(world: World) -> None:
 
 def all_gather(world: World, value: Result) -> list[Result]:
     """The value of every rank, in rank order, on every rank. Values are pickled."""
-    if world.size == 1:
-        return [value]
-    values: list[Result | None] = [None] * world.size
-    dist.all_gather_object(values, value)
-    return values  # type: ignore[return-value]
+    return world.group.all_gather(value)
 
 
 def all_sum(world: World, values: Tensor) -> Tensor:
@@ -61,13 +54,23 @@ def all_sum(world: World, values: Tensor) -> Tensor:
     return total
 
 
+def anyone(world: World, flag: bool) -> bool:
+    """Whether the flag is up on any rank; cheap enough for every step of a training."""
+    return bool(all_sum(world, torch.tensor([float(flag)])).item())
+
+
+def stop_if_asked(world: World, *, progress: str) -> None:
+    """Interrupted, on every rank, if one of them was asked to stop. `progress` changes with what is already done."""
+    reasons = [reason for reason in all_gather(world, world.stop.reason()) if reason]
+    if reasons:
+        raise _shared(Interrupted(f"stopped ({reasons[0]}); the same command goes on", progress=progress))
+
+
 def on_first_rank(world: World, work: Callable[[], Result]) -> Result:
     """`work()` of rank 0, for all: its result, or the error it raised, on every rank."""
-    outcome: list[tuple[Result | None, Exception | None]] = [_attempt(work) if world.rank == 0 else (None, None)]
-    if world.size > 1:
-        dist.broadcast_object_list(outcome)  # a gather would take the room of one result for each rank, on each
-        barrier(world)
-    result, error = outcome[0]
+    # A gather would take the room of one result for each rank, on each.
+    result, error = world.group.from_first(_attempt(work) if world.rank == 0 else (None, None))
+    barrier(world)
     if error is not None:
         raise _shared(error)
     return result  # type: ignore[return-value]
@@ -78,17 +81,24 @@ def on_shared_items(
 ) -> list[Result]:
     """`work(item)` for every item, shared out by cost: all results in the order of the items, on every rank.
 
-    If an item fails, the other ranks finish theirs, and then all raise the first error.
+    If an item fails, the other ranks finish theirs, and then all raise the first error. If one was asked to stop, each
+    finishes the item it is at, and all raise Interrupted.
     """
-
-    def my_part() -> dict[int, Result]:
-        return {i: work(items[i]) for i in share_by_cost(costs, rank=world.rank, size=world.size)}
-
     results: dict[int, Result] = {}
-    for part, error in all_gather(world, _attempt(my_part)):
+
+    def my_part() -> None:
+        for i in share_by_cost(costs, rank=world.rank, size=world.size):
+            if world.stop.reason():
+                break
+            results[i] = work(items[i])
+
+    outcomes = all_gather(world, (results, _attempt(my_part)[1]))
+    for part, error in outcomes:
         if error is not None:
             raise _shared(error)
-        results.update(part or {})
+        results.update(part)
+    if len(results) < len(items):
+        stop_if_asked(world, progress=f"{len(items) - len(results)} left")
     return [results[i] for i in range(len(items))]
 
 

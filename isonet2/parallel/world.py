@@ -1,48 +1,32 @@
-"""Who am I among the ranks? The only place that reads how they were started."""
+"""Who am I among the ranks, and what of the work is mine?"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from isonet2.errors import LaunchError
+from isonet2.parallel.groups import Alone, Group
+from isonet2.parallel.stopping import Stop
 
 
 @dataclass(frozen=True)
 class World:
-    """One rank among `size`; `local_rank` counts on its machine; `device` is torch's name of what it computes on."""
+    """One rank among `size`; `local_rank` counts on its machine; `device` is torch's name of what it computes on.
+
+    `group` reaches the other ranks; `stop` says whether this one was asked to stop early.
+    """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
     device: str = "cpu"
+    group: Group = field(default_factory=Alone)
+    stop: Stop = field(default_factory=Stop, compare=False)
 
 
-_TORCH_SET = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-
-
-def detect_world(environment: Mapping[str, str], *, gpus: int) -> World:
-    """The world that torchrun describes in `environment`, or a world of one.
-
-    `gpus` is how many this process sees: the device is that of the local rank, or the only one. Raises LaunchError if
-    torchrun's variables are incomplete or contradict each other.
-    """
-    present = [name for name in _TORCH_SET if name in environment]
-    if "RANK" not in present and "WORLD_SIZE" not in present:
-        return World(device=_device(0, gpus))
-    missing = [name for name in _TORCH_SET if name not in environment]
-    if missing:
-        raise LaunchError(f"the launcher set {', '.join(present)} but not {', '.join(missing)}: start with torchrun")
-    try:
-        rank, size, local_rank = (int(environment[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
-    except ValueError as error:
-        raise LaunchError(f"RANK, WORLD_SIZE and LOCAL_RANK must be numbers: {error}") from None
-    if not 0 <= rank < size:
-        raise LaunchError(f"RANK {rank} does not fit WORLD_SIZE {size}")
-    return World(rank=rank, size=size, local_rank=local_rank, device=_device(local_rank, gpus))
-
-
-def _device(local_rank: int, gpus: int) -> str:
+def device_of(local_rank: int, *, gpus: int) -> str:
+    """torch's name of the device of this rank: that of its number, or the only one of the `gpus` it sees."""
     if gpus == 0:
         return "cpu"
     if gpus == 1:

@@ -22,9 +22,8 @@ from isonet2.data.filtered import Averaged, Filtered
 from isonet2.data.sources import halves, map_in, one_map
 from isonet2.data.window import Array, Readable, Shape
 from isonet2.errors import UserError
-from isonet2.io.atomic import replacing
 from isonet2.io.fingerprint import fingerprint
-from isonet2.io.finished import Finished
+from isonet2.io.finished import has_part, is_finished, mark_finished, read_plane, write_part
 from isonet2.io.mrc import open_volume, read_header, writing_mrc, written_here
 from isonet2.io.star import COLUMNS, TomogramRow, read_star, select_rows, update_rows
 from isonet2.job.models import Deconv, Job
@@ -77,8 +76,8 @@ def inputs(job: Job) -> dict[str, Any]:
     return {task.row.name: task.key for task in _tasks(job)}
 
 
-def run(job: Job, world: World) -> dict[str, Any]:
-    """Write the deconvolved tomograms and name them in the STAR file; those that an interrupted run finished are kept.
+def run(job: Job, world: World, *, restart: bool = False) -> dict[str, Any]:
+    """Write the deconvolved tomograms and name them in the STAR file; those that are there are kept, unless `restart`.
 
     Ranks share the chunks, which wait on disk until whoever puts a tomogram together streams it plane by plane, with
     the mean and standard deviation of the whole input; chunks of an interrupted run are kept too. Memory of a rank: 16
@@ -87,8 +86,7 @@ def run(job: Job, world: World) -> dict[str, Any]:
     """
     section = _section(job)
     tasks = on_first_rank(world, lambda: _checked_tasks(job))
-    finished = Finished(job.path(section.output_dir) / "finished.json")
-    left = on_first_rank(world, lambda: [task for task in tasks if not finished.has(task.output, task.key)])
+    left = on_first_rank(world, lambda: [task for task in tasks if restart or not is_finished(task.output, task.key)])
     if len(left) < len(tasks):
         info(f"deconv: {len(tasks) - len(left)} of {len(tasks)} tomograms were done before")
     for wave in _waves(left, section.chunk_size, world.size):
@@ -97,7 +95,6 @@ def run(job: Job, world: World) -> dict[str, Any]:
         on_shared_items(world, items, costs, partial(_filter_chunk, section))
         sizes = [float(math.prod(task.shape)) for task in wave]
         on_shared_items(world, wave, sizes, partial(_put_together, section.chunk_size))
-        on_first_rank(world, partial(finished.add, {task.output: task.key for task in wave}))
     _gain.cache_clear()
     changes = {task.row.index: {"deconvolved": task.name} for task in tasks}
     on_first_rank(world, lambda: update_rows(job.path(job.star_file), changes))
@@ -184,7 +181,7 @@ def _filter_chunk(section: Deconv, item: tuple[_Task, int]) -> None:
     task, number = item
     boxes = task.chunks(section.chunk_size)
     waiting = task.waiting(boxes[number])
-    if waiting.exists():
+    if has_part(waiting):
         return
     if number * _LINES // len(boxes) > (number - 1) * _LINES // len(boxes):
         info(f"deconv: {task.row.name}: chunk {number + 1} of {len(boxes)}")
@@ -194,8 +191,7 @@ def _filter_chunk(section: Deconv, item: tuple[_Task, int]) -> None:
     gain = partial(_gain, optics=optics, wiener=wiener, flipped=section.phaseflipped)
     with task.opened() as volume:
         filtered = Filtered(volume, gain, halo)[boxes[number]]
-    with replacing(waiting) as part:
-        np.save(part, filtered)
+    write_part(waiting, filtered)
 
 
 _gain = lru_cache(maxsize=1)(wiener_gain)  # most chunks have one shape
@@ -219,19 +215,19 @@ def _put_together(chunk_size: int, task: _Task) -> None:
     with writing_mrc(task.output, task.shape, header=header, pixel_size_angstrom=pixel) as out:
         for z in depth:
             out.append(before.to_file(after.to_network(_plane(task, boxes, z)))[None])
+    mark_finished(task.output, task.key)
     for folder in _waiting_folders(task):
         shutil.rmtree(folder)
     info(f"deconv: {task.name} is written")
 
 
 def _plane(task: _Task, boxes: Sequence[Box], z: int) -> Array:
-    """(y, x): one plane, from the chunks through which it goes. Files are closed again, since what stays mapped counts
-    as memory in use."""
+    """(y, x): one plane, from the chunks through which it goes."""
     plane = np.empty(task.shape[1:], np.float32)
     for box in boxes:
         depth, rows, columns = box
         if depth.start <= z < depth.stop:
-            plane[rows, columns] = np.load(task.waiting(box), mmap_mode="r")[z - depth.start]
+            plane[rows, columns] = read_plane(task.waiting(box), z - depth.start)
     return plane
 
 

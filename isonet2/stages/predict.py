@@ -21,7 +21,7 @@ from isonet2.inference.predictor import Predictor
 from isonet2.inference.tomogram import Prediction, plan_prediction, predict_row, put_together
 from isonet2.io.atomic import existing_file
 from isonet2.io.fingerprint import fingerprint
-from isonet2.io.finished import Finished
+from isonet2.io.finished import is_finished
 from isonet2.io.star import read_star, select_rows, update_rows
 from isonet2.job.models import Job, Predict
 from isonet2.models.compute import Compute, choose_compute
@@ -58,8 +58,10 @@ def inputs(job: Job) -> dict[str, Any]:
     }
 
 
-def run(job: Job, world: World, *, restart: bool = False) -> dict[str, Any]:
+def run(job: Job, world: World, *, restart: bool = False, tomogram: int | None = None) -> dict[str, Any]:
     """Write the corrected tomograms and name them in the STAR file; those that are there are kept, unless `restart`.
+
+    With `tomogram`, the index of one of them: that one alone, and the STAR file is left to whoever runs them all.
 
     Ranks share the rows of tiles; what a row adds waits on disk until whoever puts the tomogram together streams all
     of them, plane by plane. Rows that an earlier run finished are kept. Memory for each rank: one row, cube_size × y ×
@@ -69,9 +71,8 @@ def run(job: Job, world: World, *, restart: bool = False) -> dict[str, Any]:
     loaded = on_first_rank(world, lambda: _loaded(job))
     info = loaded[0][1]
     compute = choose_compute(world.device, mixed_precision=section.mixed_precision)
-    tasks = on_first_rank(world, lambda: _tasks(job, section, info, compute))
-    finished = Finished(job.path(section.output_dir) / "finished.json")
-    left = on_first_rank(world, lambda: [task for task in tasks if restart or not _is_done(task, finished)])
+    tasks = on_first_rank(world, lambda: _tasks(job, section, info, compute, only=tomogram))
+    left = on_first_rank(world, lambda: [task for task in tasks if restart or not _is_done(task)])
     on_first_rank(world, lambda: _check_room(job.path(section.output_dir), left))
     fills_wedge = info.method != "n2n"
     applies_wedge = fills_wedge and section.apply_mw_x1 and info.apply_mw_x1
@@ -87,13 +88,17 @@ def run(job: Job, world: World, *, restart: bool = False) -> dict[str, Any]:
         )
         for network, _ in loaded
     ]
-    column = "denoised" if info.method == "n2n" else "corrected"
+
+    def name(written: Sequence[_Task]) -> None:
+        column = "denoised" if info.method == "n2n" else "corrected"
+        names = {task.index: {column: _in_job(job, task.prediction.outputs[0])} for task in written}
+        if tomogram is None:
+            update_rows(job.path(job.star_file), names)
+
+    on_first_rank(world, lambda: name([task for task in tasks if task not in left]))
     for wave in _waves(left, world.size):
         _predict_wave(wave, predictors, world)
-        written = {task.index: {column: _in_job(job, task.prediction.outputs[0])} for task in wave}
-        on_first_rank(world, partial(update_rows, job.path(job.star_file), written))
-        keys = {output: task.prediction.key for task in wave for output in task.prediction.outputs}
-        on_first_rank(world, partial(finished.add, keys))
+        on_first_rank(world, partial(name, wave))
     outputs = [output for task in tasks for output in task.prediction.outputs]
     return {
         "outputs": [_in_job(job, output) for output in outputs],
@@ -144,8 +149,8 @@ def _chosen(job: Job, info: NetworkInfo) -> list[tuple[int, Source]]:
     return list(zip((row.index for row in rows), sources_of(rows, job.path, choice), strict=True))
 
 
-def _tasks(job: Job, section: Predict, info: NetworkInfo, compute: Compute) -> list[_Task]:
-    """What is asked for; UserError if a file is missing."""
+def _tasks(job: Job, section: Predict, info: NetworkInfo, compute: Compute, *, only: int | None) -> list[_Task]:
+    """What is asked for; UserError if a file is missing, or if `only` is none of these tomograms."""
     networks = [f"{fingerprint(model)} {compute.name}" for model in _models(job)]
     for name, reason in _without_effect(section, info, networks=len(networks)).items():
         log.warn(f"predict.{name} has no effect: {reason}")
@@ -159,7 +164,10 @@ def _tasks(job: Job, section: Predict, info: NetworkInfo, compute: Compute) -> l
         prefix="denoised" if info.method == "n2n" else "corrected",
         folder=job.path(section.output_dir),
     )
-    return [_Task(index, plan(source)) for index, source in _chosen(job, info)]
+    chosen = [(index, source) for index, source in _chosen(job, info) if only in (None, index)]
+    if not chosen:
+        raise UserError(f"--tomogram {only}: predict takes no tomogram of that index from {job.star_file}")
+    return [_Task(index, plan(source)) for index, source in chosen]
 
 
 def _flips(section: Predict, info: NetworkInfo) -> bool:
@@ -189,8 +197,8 @@ def _standard(info: NetworkInfo) -> Standard:
     return "isonet2 percentiles" if info.method == "isonet2" else "isonet2 moments"
 
 
-def _is_done(task: _Task, finished: Finished) -> bool:
-    return all(finished.has(output, task.prediction.key) for output in task.prediction.outputs)
+def _is_done(task: _Task) -> bool:
+    return all(is_finished(output, task.prediction.key) for output in task.prediction.outputs)
 
 
 def _check_room(folder: Path, tasks: Sequence[_Task]) -> None:

@@ -40,7 +40,16 @@ def validate(job: Job) -> Plan:
         raise UserError("\n".join(mistakes[:_SHOWN] + more))
     plan = make_plan(job, tomograms)
     _check_room(job, plan)
-    return replace(plan, warnings=(*doubts, *plan.warnings, *_beyond_machine(job, plan)))
+    warnings = (*doubts, *plan.warnings, *_beyond_machine(job, plan))
+    return replace(plan, tomogram_indices=_predicted(job), warnings=warnings)
+
+
+def _predicted(job: Job) -> tuple[int, ...] | None:
+    """The tomograms that predict takes; None while they are not listed."""
+    star = job.path(job.star_file)
+    if job.predict is None or not star.exists():
+        return None
+    return tuple(row.index for row in select_rows(read_star(star), job.predict.tomo_idx))
 
 
 @contextmanager

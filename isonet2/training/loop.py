@@ -13,7 +13,7 @@ from isonet2 import log
 from isonet2.data.cache import CubeCache
 from isonet2.data.dataset import CubeDataset, Schedule, held_out, load_batches
 from isonet2.errors import IsonetError, UserError
-from isonet2.parallel.collectives import on_first_rank
+from isonet2.parallel.collectives import anyone, barrier, on_first_rank, stop_if_asked
 from isonet2.parallel.memory import peak_memory_gb
 from isonet2.parallel.world import World
 from isonet2.training.checkpoint import Checkpoints, Identity, Position, check_same
@@ -51,8 +51,7 @@ class Trainer:
         """Go on from the last checkpoint, or begin (anew with `restart`), to the last epoch; what the report tells."""
         found = self._begin(restart)
         self._first_cache = cache = self._supply.cache(0)
-        batch_size = self._section.batch_size or (found or {}).get("training", {}).get("batch_size")
-        self._schedule = self._schedule_of(cache, batch_size or 2 * self._world.size)
+        self._schedule = self._schedule_of(cache, self._section.batch_size or 2 * self._world.size)
         self._training = Identity.of(
             self._setup,
             seed=self._seed,
@@ -160,6 +159,16 @@ class Trainer:
                 self._check_finite()
                 self._save(stays=False)
                 saved = time.monotonic()
+            if anyone(self._world, bool(self._world.stop.reason())):
+                self._stop()
+
+    def _stop(self) -> None:
+        """Leave a checkpoint and go, all ranks together."""
+        if self._world.rank == 0 and self._position.step % self._schedule.steps_per_epoch:  # else it is saved already
+            self._check_finite()
+            self._save(stays=False)
+        barrier(self._world)
+        stop_if_asked(self._world, progress=f"step {self._position.step}")
 
     def _dataset(self, cache: CubeCache) -> CubeDataset:
         return CubeDataset(

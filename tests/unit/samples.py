@@ -17,6 +17,17 @@ from isonet2.physics.rotation import WEDGE_MOVING_ROTATIONS
 from isonet2.training.setup import Setup
 
 
+def torch_set(rank: int, size: int) -> dict[str, str]:
+    """What torchrun tells each of its processes."""
+    return {
+        "RANK": f"{rank}",
+        "WORLD_SIZE": f"{size}",
+        "LOCAL_RANK": f"{rank}",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "29500",
+    }
+
+
 def source_of(
     maps: tuple[Path, ...],
     shape: tuple[int, int, int],

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from samples import torch_set
 
 import isonet2
 from isonet2.cli import main
@@ -32,7 +33,9 @@ def ran(monkeypatch, tmp_path):
     """The jobs that were started in the current folder, an empty one, and how; nothing is run."""
     monkeypatch.chdir(tmp_path)
     jobs = []
-    pipeline = SimpleNamespace(run=lambda job, **how: jobs.append((job, how)))
+    pipeline = SimpleNamespace(
+        run=lambda job, **how: jobs.append((job, how)), predict_tomogram=lambda job, index: jobs.append((job, index))
+    )
     monkeypatch.setitem(sys.modules, "isonet2.pipeline", pipeline)
     return jobs
 
@@ -42,14 +45,23 @@ def test_a_job_file_runs_with_its_changes(ran, tmp_path):
     assert main(["run", "job.yaml", "--set", "simulate.count=3", "--set=seed=5", "--restart"]) == 0
     [(job, how)] = ran
     assert (job.simulate.count, job.seed, job.folder) == (3, 5, tmp_path)
-    assert how == {"restart": True, "always": False}
+    assert how == {"restart": True, "stages": None}
+
+
+def test_a_scheduler_starts_some_stages_or_one_tomogram_of_a_job(ran, tmp_path):
+    (tmp_path / "job.yaml").write_text("simulate:\nprepare_star: {full: simulated/full}\n")
+    assert main(["run", "job.yaml", "--stages", "simulate,prepare_star"]) == 0
+    assert ran.pop()[1] == {"restart": False, "stages": ["simulate", "prepare_star"]}
+    (tmp_path / "job.yaml").write_text("simulate:\nprepare_star: {full: simulated/full}\nrefine:\npredict:\n")
+    assert main(["run", "job.yaml", "--stages", "predict", "--tomogram", "12"]) == 0
+    assert ran.pop()[1] == 12
 
 
 def test_a_stage_runs_alone_even_if_it_was_done(ran):
     assert main(["simulate", "--count", "2"]) == 0
     [(job, how)] = ran
     assert job.simulate.count == 2
-    assert how == {"restart": False, "always": True}
+    assert how == {"always": True}
 
 
 @pytest.mark.parametrize(
@@ -61,6 +73,8 @@ def test_a_stage_runs_alone_even_if_it_was_done(ran):
         ("run absent.yaml", "isonet2: absent.yaml: cannot be read as a job file: No such file or directory"),
         ("run job.yaml --set refine.epoch=2", "isonet2: --set refine.epoch=2: unknown key (did you mean 'epochs'?)"),
         ("plan --json=perhaps", "isonet2: --json: got 'perhaps', needs true or false"),
+        ("run --stages refine", "isonet2: --stages: 'refine' is none of this job's stages: simulate"),
+        ("run --tomogram 1", "isonet2: --tomogram goes with --stages predict"),
         ("reference more", "isonet2: unexpected argument 'more'"),
         ("init nowhere", "isonet2: nowhere: no such folder"),
     ],
@@ -81,7 +95,8 @@ def test_a_job_whose_inputs_are_missing_does_not_start(ran, tmp_path, capsys):
 
 
 def test_only_the_first_rank_speaks(ran, capsys, monkeypatch):
-    monkeypatch.setenv("RANK", "1")
+    for name, value in torch_set(1, 2).items():
+        monkeypatch.setenv(name, value)
     assert main(["refine", "--epoch", "20"]) == 64
     assert capsys.readouterr() == ("", "")
 

@@ -255,7 +255,7 @@ def test_an_interrupted_run_goes_on_with_the_chunks_and_tomograms_that_are_left(
     assert (tmp_path / "deconv/a.mrc").stat().st_mtime_ns == before
     for name in ("a.mrc", "b.mrc"):
         assert (tmp_path / "deconv" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    assert sorted(path.name for path in (tmp_path / "deconv").iterdir()) == ["a.mrc", "b.mrc", "finished.json"]
+    assert sorted(path.name for path in (tmp_path / "deconv").iterdir()) == [".finished", "a.mrc", "b.mrc"]
     left[0] = 99
     made(tmp_path, chunk_size=32, snrfalloff=0.5)  # other settings: all anew
     assert left[0] == 99 - 16

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from samples import torch_set
 from tiny import SETTINGS, job_of, refused, rows, tomograms, train
 
 from isonet2 import cli, log
@@ -108,9 +111,12 @@ def test_a_command_says_on_stderr_what_it_leaves_out_once_for_all_ranks(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     jobs: list[Job] = []
-    monkeypatch.setattr(cli, "_start", lambda job, **_: jobs.append(job))
-    for rank in ("0", "1"):
-        monkeypatch.setenv("RANK", rank)
+    monkeypatch.setattr(cli, "_checked", lambda job: job)
+    pipeline = SimpleNamespace(run=lambda job, **_: jobs.append(job))
+    monkeypatch.setitem(sys.modules, "isonet2.pipeline", pipeline)
+    for rank in (0, 1):
+        for name, value in torch_set(rank, 2).items():
+            monkeypatch.setenv(name, value)
         assert cli.main(["refine", "t.star", "--bfactor", "200", "--epochs", "3"]) == 0
     assert jobs == [Job(star_file="t.star", refine=Refine(epochs=3))] * 2
     assert capsys.readouterr().err == (

@@ -25,7 +25,7 @@ def test_steps_follow_from_samples_and_the_global_batch():
     plan = make_plan(WHOLE, TWO)
     assert plan.stages == ("make_mask", "extract", "refine", "predict", "report")
     assert (plan.ranks, plan.batch_size, plan.samples, plan.tomograms) == (6, 12, 155, 2)
-    assert (plan.steps_per_epoch, plan.steps) == (12, 84)  # 155 = 12 · 12 + 11
+    assert (plan.steps_per_epoch, plan.training_steps) == (12, 84)  # 155 = 12 · 12 + 11
 
 
 def test_disk_is_that_of_every_voxel_written():
@@ -61,7 +61,7 @@ def test_simulated_tomograms_are_foreseen_and_others_are_not():
     assert make_plan(job, None).samples == 3000
     assert make_plan(job, None).steps_per_epoch == 2850 // 4
     unknown = make_plan(Job(refine=Refine()), None)
-    assert (unknown.samples, unknown.steps, unknown.cache_bytes, unknown.batch_size) == (None, None, None, 2)
+    assert (unknown.samples, unknown.training_steps, unknown.cache_bytes, unknown.batch_size) == (None, None, None, 2)
     assert "cubes" not in plan_table(unknown)
 
 

@@ -133,7 +133,7 @@ def test_a_tomogram_on_disk_comes_back_as_the_mean_of_its_halves_with_its_header
         assert np.abs(volume - expected).max() < 1e-5 * even.std()
     assert read_header(mean).pixel_size_angstrom == pytest.approx((9.5, 9.5, 9.5))
     assert not plan.waiting.exists()
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+    assert sorted(p.name for p in (tmp_path / "out").glob("[!.]*")) == [
         "corrected_t.mrc", "corrected_t_half1.mrc", "corrected_t_half2.mrc"
     ]  # fmt: skip
 
@@ -206,7 +206,9 @@ def test_rows_that_a_kill_left_of_another_network_are_removed_and_those_of_other
     for row in range(len(new.tiling.z)):
         predict_row(new, row, [predictor])
     put_together(new)
-    assert sorted(path.name for path in (tmp_path / "o").iterdir()) == [other.waiting.name, "corrected_t.mrc"]
+    assert sorted(path.name for path in (tmp_path / "o").iterdir()) == sorted(
+        [".finished", other.waiting.name, "corrected_t.mrc"]
+    )
 
 
 def test_a_map_that_changed_is_normalised_anew(source: Source, tmp_path: Path) -> None:

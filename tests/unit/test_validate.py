@@ -58,7 +58,7 @@ def test_halves_in_folders_are_planned_before_there_is_a_star_file():
         for n in (1, 2, 3):
             tomogram(f"{half}/t{n}_{half}.mrc")
     plan = plan_of(HALVES + "make_mask:\n" + TRAINING)
-    assert (plan.tomograms, plan.samples, plan.steps) == (3, 3000, 2850)
+    assert (plan.tomograms, plan.samples, plan.training_steps) == (3, 3000, 2850)
     assert plan.mask_bytes == 3 * 40 * 48 * 56
     assert plan_of(HALVES, "prepare_star.number_subtomos=7").samples == 21
 

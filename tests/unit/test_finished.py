@@ -1,0 +1,73 @@
+"""Outputs and parts of outputs that an interrupted run left: kept if whole and unharmed, else made again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from isonet2 import log
+from isonet2.io.finished import has_part, is_finished, mark_finished, read_plane, write_part
+
+
+def flip_a_byte(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    path = tmp_path / "a map.mrc"
+    path.write_bytes(np.random.default_rng(0).bytes(3_000_000))
+    mark_finished(path, "k1")
+    return path
+
+
+def test_an_output_is_finished_with_its_key_alone(output: Path) -> None:
+    assert is_finished(output, "k1")
+    assert not is_finished(output, "k2")
+    assert not is_finished(output.with_name("another.mrc"), "k1")
+    output.unlink()
+    assert not is_finished(output, "k1")
+
+
+def test_an_output_that_was_only_copied_or_touched_stays_finished(output: Path, tmp_path: Path) -> None:
+    os.utime(output, (1, 1))
+    assert is_finished(output, "k1")
+    moved = shutil.copytree(tmp_path, tmp_path.with_name("elsewhere"), copy_function=shutil.copyfile)
+    assert is_finished(moved / output.name, "k1")
+
+
+def test_a_harmed_output_is_not_finished_and_that_is_said(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(log, "warn", said.append)
+    flip_a_byte(output, 2_999_999)
+    assert not is_finished(output, "k1")
+    output.write_bytes(output.read_bytes()[:-1])
+    assert not is_finished(output, "k1")
+    assert said == [f"{output}: not as it was written; it is made again"] * 2
+
+
+def test_a_part_comes_back_plane_by_plane(tmp_path: Path) -> None:
+    values = np.random.default_rng(1).standard_normal((3, 5, 7), dtype=np.float32)
+    assert not has_part(tmp_path / "p.npy")
+    write_part(tmp_path / "p.npy", values)
+    assert has_part(tmp_path / "p.npy")
+    for number, plane in enumerate(values):
+        np.testing.assert_array_equal(read_plane(tmp_path / "p.npy", number), plane)
+
+
+@pytest.mark.parametrize("harm", [0, 40, 200, -1, "truncated", "empty"])
+def test_a_harmed_part_is_removed(tmp_path: Path, harm: int | str) -> None:
+    path = tmp_path / "p.npy"
+    write_part(path, np.ones((3, 5, 7), np.float32))
+    if isinstance(harm, int):
+        flip_a_byte(path, harm)
+    else:
+        path.write_bytes(path.read_bytes()[:-9] if harm == "truncated" else b"")
+    assert not has_part(path)
+    assert not path.exists()
