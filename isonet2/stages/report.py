@@ -21,7 +21,7 @@ from isonet2.report.origin import Origin
 from isonet2.report.page import render_page
 from isonet2.report.records import RunRecords, read_records, record_files
 from isonet2.report.tomogram import Scores, compared_with_truth, mean_scores, opened
-from isonet2.training.validation import verdict
+from isonet2.training.validation import validation_course, verdict
 
 SHOWN = 6
 """Tomograms that are drawn, so that the page stays below 6 MB."""
@@ -85,7 +85,7 @@ def _write(job: Job, section: Report) -> dict[str, Any]:
 
 def _convergence(records: RunRecords) -> dict[str, dict[str, Any]]:
     """The verdict on each course of training that held out cubes, also on one that has not come to its end."""
-    return {c.name: verdict(c.held_out_losses) for c in records.courses if c.held_out_losses}
+    return {c.name: verdict(*validation_course(c.epochs)) for c in records.courses if c.held_out_losses}
 
 
 def _support(block: TomogramBlock) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from isonet2.training.learner import Learner, learning_rate_at
 from isonet2.training.metrics import Metrics
 from isonet2.training.preview import Preview
 from isonet2.training.setup import Setup
-from isonet2.training.validation import validate, verdict
+from isonet2.training.validation import validate, validation_course, verdict
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Trainer:
         return facts
 
     def _judged(self) -> dict[str, Any]:
-        return verdict([line["val_loss"] for line in self._metrics.lines() if line["kind"] == "epoch"])
+        return verdict(*validation_course(self._metrics.lines()))
 
     def _begin(self, restart: bool) -> dict[str, Any] | None:
         """The checkpoint to go on from; with `restart` all earlier ones are removed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from isonet2.training.learner import Learner
 
 _SHORTEST = 10  # epochs from which on a course can be judged
 _SLIGHT = 0.005  # of the loss: less is no progress
+_RISE = 0.02  # of the agreement over a fifth of the epochs: less is no progress
 
 
 def validate(
@@ -67,11 +68,21 @@ def _shell_means(sums: Tensor) -> list[float]:
     return means
 
 
-def verdict(losses: Sequence[float]) -> dict[str, Any]:
+def validation_course(lines: Iterable[Mapping[str, Any]]) -> tuple[list[float], list[float]]:
+    """From the lines of metrics.jsonl: the loss of each epoch, and how well the predictions of two halves agreed."""
+    epochs = [line for line in lines if line["kind"] == "epoch" and "val_loss" in line]
+    halves = [line for line in epochs if "val_fsc_measured" in line]
+    agreement = [(line["val_fsc_measured"] + line["val_fsc_wedge"]) / 2 for line in halves]
+    return [line["val_loss"] for line in epochs], agreement
+
+
+def verdict(losses: Sequence[float], agreement: Sequence[float] = ()) -> dict[str, Any]:
     """Whether training has converged, from the validation loss of each epoch: in a word, and in a sentence.
 
-    Means over a fifth of the epochs are compared: the last with the lowest, and with the one before it. Cubes overlap,
-    so that it tells of progress more than of memorised noise.
+    Means over a fifth of the epochs are compared: the last with the lowest, and with the one before it. At the end a
+    learning rate of 0 lets every course look flat, and most of the loss is noise that nothing takes away. So where
+    there is the `agreement` of the predictions of two halves at each epoch, it must have settled in the middle, while
+    the rate was still half of what it was. Cubes overlap, so that this tells of progress more than of memorised noise.
     """
     epochs = len(losses)
     if epochs < _SHORTEST:
@@ -86,6 +97,14 @@ def verdict(losses: Sequence[float]) -> dict[str, Any]:
             "state": "overfitting",
             "sentence": f"The validation loss was lowest at epoch {best + 1} and has risen since: "
             "take the best network.",
+        }
+    middle = [sum(agreement[n * fifth : (n + 1) * fifth]) / fifth for n in (1, 2, 3)] if agreement else [0.0] * 3
+    if gain < _SLIGHT and (middle[2] - middle[0]) / 2 > _RISE:
+        return {
+            "state": "learning",
+            "sentence": "Not converged: the learning rate ran out while the network still learned; the predictions of "
+            f"two halves agreed to {middle[0]:.2f} at a third of the training and to {middle[2]:.2f} at two thirds. "
+            "More epochs would help.",
         }
     if gain < _SLIGHT:
         return {

@@ -22,7 +22,7 @@ from isonet2.job.models import Denoise, Refine
 from isonet2.parallel.world import World
 from isonet2.training import validation
 from isonet2.training.learner import Learner
-from isonet2.training.validation import validate, verdict
+from isonet2.training.validation import validate, validation_course, verdict
 
 SIDE = 8
 CUBE = (SIDE, SIDE, SIDE)
@@ -209,6 +209,18 @@ def test_the_last_jitter_of_a_flat_course_is_no_overfitting() -> None:
     for _ in range(100):
         losses = 1 + np.exp(-np.arange(50) / 5) + 0.003 * rng.standard_normal(50)
         assert verdict(losses.tolist())["state"] == "converged"
+
+
+@pytest.mark.parametrize(("rise", "state"), [(0.5, "learning"), (0.09, "converged"), (0.0, "converged")])
+def test_a_course_that_only_the_end_of_the_learning_rate_made_flat_has_not_converged(rise: float, state: str) -> None:
+    lines = [
+        {"kind": "epoch", "val_loss": 1.0, "val_fsc_measured": f, "val_fsc_wedge": f - 0.2}
+        for f in (0.4 + rise * n / 50 for n in range(50))
+    ]
+    found = verdict(*validation_course([*lines, {"kind": "preview"}]))
+    assert found["state"] == state
+    if rise == 0.5:
+        assert "agreed to 0.45 at a third of the training and to 0.65 at two thirds" in found["sentence"]
 
 
 def test_few_epochs_are_no_course() -> None:
