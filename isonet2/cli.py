@@ -23,7 +23,7 @@ from isonet2.job.plan import plan_table
 from isonet2.job.reference import markdown_reference
 from isonet2.job.settings import Setting, did_you_mean, sections, settings_of
 from isonet2.job.tools import TOOLS, tool_from_flags
-from isonet2.parallel.launchers import is_first_rank
+from isonet2.parallel.launchers import detect, is_first_rank
 
 _JOB = Setting("job", "the job file, YAML or JSON", default="job.yaml", positional=True)
 _SET = Setting("set", "change the job: section.key=value, as often as you like", "section.key=value", kind="pairs")
@@ -263,10 +263,13 @@ def _tomogram(given: str, stages: list[str] | None) -> int:
 
 
 def _checked(job: Job) -> Job:
-    """The job, once its inputs were looked at. UserError for what is wrong with them."""
+    """The job, once its inputs were looked at. UserError for what is wrong with them.
+
+    Several ranks leave that to the pipeline: one that ended before the others met it would leave them waiting.
+    """
     from isonet2.stages.validate import validate
 
-    if is_first_rank(os.environ):
+    if detect(os.environ).size == 1:
         for warning in validate(job).warnings:
             _warn(warning)
     return job

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -27,13 +28,14 @@ def joined_world(threads: int | None = None, *, training: bool) -> Iterator[Worl
     LaunchError if the ranks were started in a way that does not let them work, or, with `training`, learn together.
     """
     ranks = detect(os.environ)
-    device = device_of(ranks.local_rank, gpus=torch.cuda.device_count())
     if threads is not None:
         torch.set_num_threads(threads)
-    if device != "cpu":
-        torch.cuda.set_device(device)
-    with joined_group(ranks, device=device, training=training) as group:
-        yield World(ranks.rank, ranks.size, ranks.local_rank, device, group)
+    with joined_group(ranks, training=training) as group:
+        world = World(ranks.rank, ranks.size, ranks.local_rank, group=group)
+        device = on_every_rank(world, lambda: device_of(ranks.local_rank, gpus=torch.cuda.device_count()))[ranks.rank]
+        if device != "cpu":
+            torch.cuda.set_device(device)
+        yield replace(world, device=device)
 
 
 def barrier(world: World) -> None:
@@ -74,6 +76,15 @@ def on_first_rank(world: World, work: Callable[[], Result]) -> Result:
     if error is not None:
         raise _shared(error)
     return result  # type: ignore[return-value]
+
+
+def on_every_rank(world: World, work: Callable[[], Result]) -> list[Result]:
+    """`work()` of every rank, in rank order: their results, or the first error, on every rank."""
+    outcomes = all_gather(world, _attempt(work))
+    for _, error in outcomes:
+        if error is not None:
+            raise _shared(error)
+    return [result for result, _ in outcomes]  # type: ignore[misc]
 
 
 def on_shared_items(

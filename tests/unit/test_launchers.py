@@ -19,7 +19,7 @@ KNOWN = {
     "TORCHRUN_IN_SRUN": Ranks(1, 2, 0, "torch"),
     "RANK_SH_IN_SRUN": Ranks(3, 4, 0, "torch"),
     "HYDRA": Ranks(2, 3, 2, "PMI", speaks_mpi=True),
-    "HYDRA_IN_ALLOCATION": Ranks(3, 4, 0, "PMI", speaks_mpi=True),
+    "HYDRA_IN_ALLOCATION": Ranks(2, 4, 2, "PMI", speaks_mpi=True),
     "OPEN_MPI": Ranks(1, 3, 2, "Open MPI", speaks_mpi=True),
     "OPEN_MPI_IN_ALLOCATION": Ranks(3, 4, 0, "Open MPI", speaks_mpi=True),
     "PALS": Ranks(5, 8, 1, "PALS", speaks_mpi=True),
