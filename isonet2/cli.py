@@ -16,6 +16,7 @@ from typing import Any
 
 from isonet2 import __version__, log
 from isonet2.errors import Interrupted, IsonetError, UserError
+from isonet2.job.examples import EXAMPLES
 from isonet2.job.flags import help_page, job_from_flags, parse_flags, stage_settings
 from isonet2.job.load import load_job
 from isonet2.job.models import STAGES, Job, Section
@@ -34,49 +35,6 @@ _TOMOGRAM = Setting(
 )
 _JSON = Setting("json", "print the plan as JSON", "true or false", False, kind="switch")
 _FOLDER = Setting("folder", "where the tomograms are, and job.yaml will be", default=".", positional=True)
-
-_EXAMPLES = {
-    "simulate": ("isonet2 simulate --count 2 --size 96,192,192 --pixel_size 10 --snr 0.5 -o simulated",),
-    "prepare_star": (
-        "isonet2 prepare_star --even tomoset/EVN --odd tomoset/ODD --pixel_size 5.35 --number_subtomos 800",
-        "isonet2 prepare_star -e EVN -o ODD --create_average",
-        "isonet2 prepare_star tomograms --tilt_min -51 --tilt_max 60",
-    ),
-    "deconv": (
-        "isonet2 deconv tomograms.star",
-        "isonet2 deconv tomograms.star --snrfalloff 0.7 --deconvstrength 1 --tomo_idx 1,3,5-7",
-        "torchrun --standalone --nproc-per-node 4 -m isonet2 deconv tomograms.star --chunk_size 192",
-    ),
-    "make_mask": (
-        "isonet2 make_mask tomograms.star",
-        "isonet2 make_mask tomograms.star --input_column rlnDeconvTomoName --z_crop 0.3 --tomo_idx 1,3,5-7",
-    ),
-    "extract": ("isonet2 extract tomograms.star --cube_size 96 -o /scratch/cache",),
-    "denoise": (
-        "isonet2 denoise tomograms.star -o 03_test",
-        "isonet2 denoise tomograms.star -o 03_test --CTF_mode network",
-    ),
-    "refine": (
-        "isonet2 refine tomograms.star -o 01_test",
-        "isonet2 refine tomograms.star --arch unet-small --cube_size 64 --epochs 20",
-        "torchrun --standalone --nproc-per-node 4 -m isonet2 refine tomograms.star",
-    ),
-    "predict": (
-        "isonet2 predict tomograms.star isonet_maps/network_isonet2-n2n_unet-medium_96_full.pt --tomo_idx 1",
-        "isonet2 predict --star_file tomograms.star --model network.pt -o corrected",
-    ),
-    "report": ("isonet2 report tomograms.star", "isonet2 report tomograms.star --truth_folder simulated/truth"),
-    "psf": (
-        "isonet2 psf tomograms.star --with_ctf",
-        "isonet2 psf --tilt_min -51 --tilt_max 60 --cube_size 64 --fourier",
-    ),
-    "fsc": (
-        "isonet2 fsc tomograms.star --with_mask",
-        "isonet2 fsc half1.mrc half2.mrc --tilt_min -60 --tilt_max 60 --mask soft_mask.mrc",
-    ),
-    "resize": ("isonet2 resize tomograms.star --apix 15 -o resized", "isonet2 resize tomogram.mrc --apix 10"),
-}
-
 
 @dataclass(frozen=True)
 class Command:
@@ -137,14 +95,14 @@ def _commands() -> dict[str, Command]:
     stages = {
         stage: Command(
             summary=_summary(sections()[stage]),
-            examples=_EXAMPLES[stage],
+            examples=EXAMPLES[stage],
             settings=stage_settings(stage),
             act=partial(_run_stage, stage),
         )
         for stage in STAGES
     }
     tools = {
-        name: Command(_summary(tool), _EXAMPLES[name], settings_of(tool), partial(_run_tool, name))
+        name: Command(_summary(tool), EXAMPLES[name], settings_of(tool), partial(_run_tool, name))
         for name, tool in TOOLS.items()
     }
     return {

@@ -10,7 +10,7 @@ import platform
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -21,14 +21,17 @@ from typing import Any
 
 from isonet2 import __version__, log
 from isonet2.errors import Interrupted, IsonetError, UserError
-from isonet2.io.atomic import write_text
+from isonet2.io.atomic import appeared, sweep, write_text
 from isonet2.io.lock import holding
-from isonet2.job.models import STAGES, Job
+from isonet2.io.sealed import read_sealed, write_sealed
+from isonet2.job.models import STAGES, Extract, Job
 from isonet2.job.resolved import fixed_batch_sizes, resolved_job, resolved_text, with_batch_sizes
-from isonet2.parallel.collectives import all_gather, joined_world, on_first_rank, stop_if_asked
+from isonet2.parallel.collectives import all_gather, joined_world, on_every_rank, on_first_rank, stop_if_asked
 from isonet2.parallel.memory import forget_peak, peak_memory_gb
 from isonet2.parallel.stopping import Stop, time_to_stop
 from isonet2.parallel.world import World
+from isonet2.report.records import stage_path
+from isonet2.stages.validate import validate
 
 Facts = dict[str, Any]
 _RESTARTED = ("deconv", "make_mask", "denoise", "refine", "predict")  # what goes on from where it stopped
@@ -50,6 +53,7 @@ def run(
     with _together(job, wanted) as world, ExitStack() as stack:
         on_first_rank(world, lambda: stack.enter_context(holding(job.folder)))
         stack.enter_context(_leaving_a_verdict(job.folder, world))
+        on_first_rank(world, lambda: sweep(_own_folders(job)))
         earlier = on_first_rank(world, lambda: resolved_job(job.folder))
         job = with_batch_sizes(job, fixed_batch_sizes(job, None if restart else earlier, world.size))
         hosts = all_gather(world, socket.gethostname())
@@ -95,11 +99,19 @@ def _together(job: Job, stages: Sequence[str]) -> Iterator[World]:
         world = replace(joined, stop=stop)
         log.start_logging(rank=world.rank, file=_log_folder(job.folder) / f"rank{world.rank:04d}.log")
         try:
+            if world.size > 1:  # a process that is alone was checked before it took the time to import torch
+                on_first_rank(world, lambda: _check(job))
             yield world
         except IsonetError as error:
             if world.rank > 0 and not error.on_every_rank:  # else the first rank says it
                 log.complain(str(error), rank=world.rank)
             raise
+
+
+def _check(job: Job) -> None:
+    """UserError for what is wrong with the inputs."""
+    for warning in validate(job).warnings:
+        log.warn(warning)
 
 
 def _log_folder(folder: Path) -> Path:
@@ -127,6 +139,15 @@ def _leaving_a_verdict(folder: Path, world: World) -> Iterator[None]:
             write_text(folder / "logs" / "verdict", f"{code}\n{sentence}\n{progress}\n")
 
 
+def _own_folders(job: Job) -> list[Path]:
+    """Those in the job's folder that nobody else writes into while this run holds it."""
+    sections = [getattr(job, name) for name in STAGES] + [job.extract or Extract()]
+    named = [
+        getattr(section, key) for key in ("output_dir", "cache_dir") for section in sections if hasattr(section, key)
+    ]
+    return [path for path in map(job.path, {"stages", *named}) if job.folder in path.parents]
+
+
 def _up_to(job: Job, last: str) -> list[str]:
     """The stages of the job until this one."""
     return [name for name in STAGES[: STAGES.index(last) + 1] if getattr(job, name) is not None]
@@ -136,7 +157,7 @@ def _finished_key(name: str, job: Job, before: str) -> str:
     """The key of a stage that has to be finished; UserError if it is not."""
     stage = importlib.import_module(f"isonet2.stages.{name}")
     key = _key(name, job, stage.inputs(job), before)
-    if _finished(_record(job, name), key, job.folder) is None:
+    if _finished(name, job, key) is None:
         raise UserError(f"{name} is not finished in {job.folder}: isonet2 run job.yaml --stages {name} first")
     return key
 
@@ -145,12 +166,13 @@ def _run_stage(name: str, job: Job, world: World, key: str, *, anew: bool, resta
     """Run or skip one stage: its key, which that of the stage before is part of, and what it found."""
     stage = importlib.import_module(f"isonet2.stages.{name}")
     key = on_first_rank(world, lambda: _key(name, job, stage.inputs(job), key))
-    path = _record(job, name)
-    before = on_first_rank(world, lambda: None if anew else _finished(path, key, job.folder))
+    path = stage_path(job, name)
+    before = on_first_rank(world, lambda: None if anew else _finished(name, job, key))
     if before is not None:
         log.info(f"{name}: done before, and nothing it depends on has changed")
         return key, before
     stop_if_asked(world, progress=f"{name}: not begun")
+    on_first_rank(world, lambda: path.unlink(missing_ok=True))  # it is not true any more, also if this run is stopped
     log.info(f"{name}: starts on {world.size} rank{'s' if world.size > 1 else ''}")
     forget_peak(world.device)
     started = time.monotonic()
@@ -159,6 +181,7 @@ def _run_stage(name: str, job: Job, world: World, key: str, *, anew: bool, resta
     except Interrupted as error:
         error.progress = f"{name}: {error.progress}"
         raise
+    on_every_rank(world, lambda: [appeared(job.path(output)) for output in facts["outputs"]])
     seconds, peaks = time.monotonic() - started, all_gather(world, round(peak_memory_gb(world.device), 3))
     record = {
         "stage": name,
@@ -169,13 +192,9 @@ def _run_stage(name: str, job: Job, world: World, key: str, *, anew: bool, resta
         "finished": _now(),
         "facts": facts,
     }
-    on_first_rank(world, lambda: write_text(path, json.dumps(record, indent=1) + "\n"))
+    on_first_rank(world, lambda: write_sealed(path, {**record, "outputs": _as_found(job, facts["outputs"])}))
     log.info(f"{name}: done in {seconds:.1f} s, at most {max(peaks):.2f} GB a rank")
     return key, facts
-
-
-def _record(job: Job, name: str) -> Path:
-    return job.folder / "stages" / f"{name}.json"
 
 
 def _key(name: str, job: Job, inputs: dict[str, Any], before: str) -> str:
@@ -184,15 +203,27 @@ def _key(name: str, job: Job, inputs: dict[str, Any], before: str) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _finished(path: Path, key: str, folder: Path) -> Facts | None:
-    """What the stage found when it last finished, if that was with the same key and its outputs are still there."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        facts: Facts = record["facts"]
-        whole = record["key"] == key and all((folder / output).exists() for output in facts["outputs"])
-    except (FileNotFoundError, json.JSONDecodeError, KeyError):  # none, or one of another version
+def _finished(name: str, job: Job, key: str) -> Facts | None:
+    """What the stage found when it last finished, if that was with the same key and its outputs are as it left them."""
+    record = read_sealed(stage_path(job, name))
+    if record is None or record["key"] != key:
         return None
-    return facts if whole else None
+    for output, look in _as_found(job, record["outputs"]).items():
+        if look != record["outputs"][output]:
+            log.info(f"{name}: {output} is {'missing' if look is None else 'not as it was left'}")
+            return None
+    facts: Facts = record["facts"]
+    return facts
+
+
+def _as_found(job: Job, outputs: Iterable[str]) -> dict[str, list[int] | None]:
+    """Size and time of each output; of the STAR file, into which others write too, only that it is there."""
+    found: dict[str, list[int] | None] = {}
+    for output in outputs:
+        path = job.path(output)
+        about = path.stat() if path.exists() else None
+        found[output] = about and ([] if path == job.path(job.star_file) else [about.st_size, about.st_mtime_ns])
+    return found
 
 
 def _write_records(job: Job, world: World, hosts: list[str], earlier: Job | None) -> None:

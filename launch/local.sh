@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
 # One process on this machine.
-[ "$RANKS" = 1 ] && [ "$NODES" = 1 ] ||
-  { echo "local.sh: the job asks for $NODES × $RANKS ranks, and this launcher starts one: take torchrun or srun" >&2; exit 70; }
+[ "$((NODES * RANKS))" = 1 ] ||
+  { echo "local.sh: the job asks for $NODES × $RANKS ranks, and this launcher starts one: take torchrun, mpirun or srun" >&2; exit 70; }
 exec "$PYTHON" -m isonet2 "$@"

@@ -1,15 +1,34 @@
 #!/usr/bin/env bash
-# One rank: what Slurm says of this task, in the words of torch. NODES and RANKS (a node) are those of the job.
+# One rank: what its launcher says of it, in the words of torch. run.sh sets LAUNCHER, NODES, RANKS (a node), FOLDER, PYTHON.
 HERE=$(cd "$(dirname "$0")" && pwd)
-LAYOUT=${SLURM_STEP_TASKS_PER_NODE:-none} # such as 2(x3)
-[ "${LAYOUT%"(x$NODES)"}" = "${RANKS:?}" ] || { # srun may share tasks out as it likes, without a word
-  [ "${SLURM_PROCID:-0}" != 0 ] ||
-    echo "rank.sh: the step's tasks a node are $LAYOUT, and the job asks for $NODES × $RANKS: submit with --ntasks-per-node" >&2
+case $LAUNCHER in
+  srun) RANK=${SLURM_PROCID:-} WORLD_SIZE=${SLURM_STEP_NUM_TASKS:-} LOCAL_RANK=${SLURM_LOCALID:-} ;;
+  mpirun) # Open MPI; PALS; MPICH and Intel MPI; MVAPICH
+    RANK=${OMPI_COMM_WORLD_RANK:-${PALS_RANKID:-${PMI_RANK:-${MV2_COMM_WORLD_RANK:-}}}}
+    WORLD_SIZE=${OMPI_COMM_WORLD_SIZE:-${PMI_SIZE:-${MV2_COMM_WORLD_SIZE:-}}}
+    LOCAL_RANK=${OMPI_COMM_WORLD_LOCAL_RANK:-${PALS_LOCAL_RANKID:-${MPI_LOCALRANKID:-${PMI_LOCAL_RANK:-}}}}
+    LOCAL_RANK=${LOCAL_RANK:-${MV2_COMM_WORLD_LOCAL_RANK:-}}
+    ;;
+  torchrun) ;; # speaks so
+esac
+export RANK WORLD_SIZE LOCAL_RANK
+
+# shellcheck disable=SC2153 # RANKS is run.sh's
+# Launchers may share ranks out as they like, without a word; and their exit code may not survive.
+if [ "${WORLD_SIZE:-0}" != $((NODES * RANKS)) ] || [ "${LOCAL_RANK:-$RANKS}" -ge "$RANKS" ]; then
+  WHY="rank.sh: this is rank ${RANK:-?} of ${WORLD_SIZE:-?}, local rank ${LOCAL_RANK:-?} on $(hostname), and the job asks for"
+  WHY+=" $NODES × $RANKS (nodes × ranks_per_node): start as many ranks on each node, or change resources"
+  printf '70\n%s\n\n' "$WHY" > "$FOLDER/logs/verdict"
+  echo "$WHY" >&2
   exit 70
-}
-export RANK=$SLURM_PROCID WORLD_SIZE=$SLURM_STEP_NUM_TASKS LOCAL_RANK=$SLURM_LOCALID
-: "${OMP_NUM_THREADS:=${SLURM_CPUS_PER_TASK:-1}}"
-export OMP_NUM_THREADS
+fi
+
+# Nobody bound this rank to cores of its own: then all of its node share them.
+OWN=$(nproc)
+if [ "$LAUNCHER" = srun ]; then OWN=$SLURM_CPUS_PER_TASK
+elif [ "$OWN" -ge "${CORES:-1}" ]; then OWN=$((OWN / RANKS > 0 ? OWN / RANKS : 1))
+fi
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$OWN}"
 
 # Left alone, gloo takes the interface of the host's name, which is the loopback on many nodes.
 if [ "$NODES" -gt 1 ]; then

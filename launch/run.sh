@@ -1,23 +1,41 @@
 #!/usr/bin/env bash
-# Run a job on the ranks that its resources section asks for.
-#   bash launch/run.sh job.yaml [--launcher auto|local|torchrun|srun] [--set section.key=value …] [--restart]
-# auto: srun inside a Slurm allocation, torchrun for several ranks on this machine, else one process.
-# The job is validated first: mistakes end it here (exit 64), before any rank starts.
+# Run a job on the ranks that its resources section asks for; run it again, and it goes on from what is finished.
+#   bash launch/run.sh job.yaml [--launcher auto|local|torchrun|mpirun|srun] [--set section.key=value …]
+#                               [--stages a,b,c] [--restart]      --stages: of the job's, these
+# auto: srun in a Slurm allocation, mpirun in one of PBS, LSF or SGE, torchrun for several ranks on this machine (or with
+# NODE_RANK on several), else one process. Mistakes end it before any rank starts (exit 64). USR2, TERM, HUP and Ctrl-C
+# stop it at the next checkpoint (exit 75), Ctrl-C twice at once.
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
-[ $# -ge 1 ] || { sed -n '2,5s/^# //p' "$0" >&2; exit 64; }
+[ $# -ge 1 ] || { sed -n '2,7s/^# //p' "$0" >&2; exit 64; }
+
+# Heard from the first line on: until the ranks run, and then by way of the file that all of them look for.
+ASKED=
+LAUNCHED=
+stop() { # stop SIGNAL
+  if [ -n "$LAUNCHED" ] && [ "$ASKED$1" = INTINT ]; then kill -TERM -- "-$LAUNCHED"; fi
+  ASKED=$1
+  if [ -n "${FOLDER:-}" ]; then echo "run.sh was sent $1" > "$FOLDER/stop"; fi
+}
+for SIGNAL in USR2 TERM INT HUP; do
+  # shellcheck disable=SC2064 # which signal it is must be said now
+  trap "stop $SIGNAL" "$SIGNAL"
+done
 
 JOB=$1
 shift
 LAUNCHER=auto
+STAGES=
 SETTINGS=()
 RUN=()
 while [ $# -gt 0 ]; do
   case $1 in
-    --launcher) LAUNCHER=${2:?--launcher needs auto, local, torchrun or srun}; shift 2 ;;
+    --launcher) LAUNCHER=${2:?--launcher needs auto, local, torchrun, mpirun or srun}; shift 2 ;;
     --launcher=*) LAUNCHER=${1#*=}; shift ;;
     --set) SETTINGS+=(--set "${2:?--set needs section.key=value}"); shift 2 ;;
     --set=*) SETTINGS+=("$1"); shift ;;
+    --stages) STAGES=${2:?--stages needs names, as in predict,report}; shift 2 ;;
+    --stages=*) STAGES=${1#*=}; shift ;;
     *) RUN+=("$1"); shift ;;
   esac
 done
@@ -25,14 +43,52 @@ done
 # shellcheck source=launch/python.sh
 . "$HERE/python.sh"
 "$PYTHON" -m isonet2 validate "$JOB" "${SETTINGS[@]}"
-read -r NODES RANKS < <("$PYTHON" -m isonet2 plan "$JOB" "${SETTINGS[@]}" --json |
-  "$PYTHON" -c 'import json, sys; p = json.load(sys.stdin); print(p["nodes"], p["ranks"] // p["nodes"])')
-export NODES RANKS PYTHON
+PLAN=$("$PYTHON" -m isonet2 plan "$JOB" "${SETTINGS[@]}" --json)
+PLAN=$("$PYTHON" "$HERE/plan.py" ${STAGES:+"$STAGES"} <<< "$PLAN")
+eval "$PLAN" # FOLDER, NODES, RANKS, STEPS
 
 if [ "$LAUNCHER" = auto ]; then
   LAUNCHER=local
-  if [ "$RANKS" -gt 1 ]; then LAUNCHER=torchrun; fi
+  if [ $((NODES * RANKS)) -gt 1 ]; then LAUNCHER=torchrun; fi
+  if [ -n "${PBS_NODEFILE:-${LSB_JOBID:-${PE_HOSTFILE:-}}}" ]; then LAUNCHER=mpirun; fi
   if [ -n "${SLURM_JOB_ID:-}" ]; then LAUNCHER=srun; fi
+  if [ -n "${NODE_RANK:-}" ]; then LAUNCHER=torchrun; fi
 fi
-[ -f "$HERE/$LAUNCHER.sh" ] || { echo "run.sh: --launcher $LAUNCHER: take auto, local, torchrun or srun" >&2; exit 64; }
-exec bash "$HERE/$LAUNCHER.sh" run "$JOB" "${SETTINGS[@]}" "${RUN[@]}"
+case $LAUNCHER in
+  local | torchrun) STEPS=("$(IFS=,; echo "${STEPS[*]}")") ;; # their ranks talk through torch alone, in all stages
+  mpirun | srun) ;; # MPI, fork and NCCL must not meet in one process
+  *) echo "run.sh: --launcher $LAUNCHER: take auto, local, torchrun, mpirun or srun" >&2; exit 64 ;;
+esac
+
+# Below the ports of outgoing connections, the same on all nodes, another one for each job of a node.
+NUMBER=${SLURM_JOB_ID:-$(cksum <<< "$FOLDER" | cut -d' ' -f1)}
+MASTER_PORT=${MASTER_PORT:-$((20000 + NUMBER % 12000))}
+export LAUNCHER NODES RANKS FOLDER PYTHON MASTER_PORT
+
+# What an earlier run left; but a run that works here now must keep it.
+mkdir -p "$FOLDER/logs"
+if [ "${NODE_RANK:-0}" = 0 ]; then
+  HELD=0
+  flock --nonblock --conflict-exit-code 75 "$FOLDER/.isonet2.lock" true || HELD=$?
+  if [ "$HELD" = 75 ]; then
+    echo "run.sh: $FOLDER: another run works here ($(cat "$FOLDER/.isonet2.lock")); wait for it, or use another folder" >&2
+    exit 64
+  fi
+  rm -f "$FOLDER/stop"
+fi
+trap 'rm -f "$FOLDER/stop"' EXIT
+
+set -m # each step in a process group of its own: Ctrl-C is for this script, which asks the ranks to stop
+for STEP in "${STEPS[@]}"; do
+  if [ -n "$ASKED" ] || [ -e "$FOLDER/stop" ]; then exit 75; fi
+  if [ "${NODE_RANK:-0}" = 0 ]; then rm -f "$FOLDER/logs/verdict"; fi
+  bash "$HERE/$LAUNCHER.sh" run "$JOB" "${SETTINGS[@]}" --stages "$STEP" "${RUN[@]}" < /dev/null &
+  LAUNCHED=$!
+  while kill -0 "$LAUNCHED" 2> /dev/null; do wait "$LAUNCHED" || true; done # a signal ends the waiting, not the step
+  CODE=0
+  wait "$LAUNCHED" || CODE=$?
+  LAUNCHED=
+  # Launchers lose exit codes, and end ranks with others of their own.
+  if [ "$CODE" != 0 ] && [ -s "$FOLDER/logs/verdict" ]; then read -r CODE < "$FOLDER/logs/verdict"; fi
+  if [ "$CODE" != 0 ]; then exit "$CODE"; fi
+done

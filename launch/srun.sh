@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # One task for each rank in this Slurm allocation. launch/rank.sh runs in each task.
 HERE=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=launch/address.sh
+. "$HERE/address.sh"
 [ -n "${SLURM_JOB_ID:-}" ] ||
   { echo "srun.sh: this is not a Slurm allocation: sbatch slurm/refine.sh job.yaml, or salloc first" >&2; exit 70; }
 
@@ -12,18 +14,16 @@ TASKS=${SLURM_NTASKS_PER_NODE:-${SLURM_TASKS_PER_NODE%"(x$NODES)"}}
   exit 70
 }
 
-MASTER_HOST=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-MASTER_ADDR=$(getent ahostsv4 "$MASTER_HOST" | awk 'NR == 1 {print $1}')
-case "$NODES:$MASTER_ADDR" in
-  *:) echo "srun.sh: $MASTER_HOST has no IPv4 address here" >&2; exit 70 ;;
-  1:*) ;;
-  *:127.*) echo "srun.sh: $MASTER_HOST resolves to $MASTER_ADDR, which other nodes cannot reach: mend /etc/hosts" >&2; exit 70 ;;
-esac
-export MASTER_ADDR
-export MASTER_PORT=$((20000 + SLURM_JOB_ID % 12000)) # below the range of outgoing connections
+# Some sites have a second name for a node's fast network: its usual one with a suffix.
+master_address "$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)${ISONET2_HOST_SUFFIX:-}"
 
+MPI=()
+if [ -n "${ISONET2_MPI_TYPE:-}" ]; then # chosen by the site: shared stages talk through mpi4py
+  MPI=(--mpi="$ISONET2_MPI_TYPE")
+  export ISONET2_MPI=1
+fi
+CORES=${SLURM_CPUS_PER_TASK:-$((SLURM_CPUS_ON_NODE / RANKS > 0 ? SLURM_CPUS_ON_NODE / RANKS : 1))}
 unset SLURM_EXPORT_ENV # else srun hands on nothing when the job was submitted with --export=NONE
-# A rank that ends gives the others a minute: killed at once, as on a bad exit, they would turn its 64 into 143.
-exec srun --nodes="$NODES" --ntasks="$((NODES * RANKS))" --ntasks-per-node="$RANKS" \
-  --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" --kill-on-bad-exit=0 --wait=60 \
-  bash "$HERE/rank.sh" "$@"
+# --cpus-per-task again, since Slurm 22.05 srun does not take it from sbatch.
+exec srun --nodes="$NODES" --ntasks="$((NODES * RANKS))" --ntasks-per-node="$RANKS" --cpus-per-task="$CORES" \
+  "${MPI[@]}" --kill-on-bad-exit=1 --wait=0 bash "$HERE/rank.sh" "$@"

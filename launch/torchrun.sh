@@ -1,7 +1,18 @@
 #!/usr/bin/env bash
-# RANKS processes on this machine, started and watched by torchrun: if one ends badly, all end.
-[ "$NODES" = 1 ] ||
-  { echo "torchrun.sh: the job asks for $NODES nodes, and this launcher starts ranks on one: take srun" >&2; exit 70; }
-: "${OMP_NUM_THREADS:=$(($(nproc) / RANKS > 0 ? $(nproc) / RANKS : 1))}" # torchrun would take 1, without a word for why
-export OMP_NUM_THREADS
-exec "$PYTHON" -m torch.distributed.run --standalone --nproc-per-node="$RANKS" -m isonet2 "$@"
+# RANKS processes on this machine, started and watched by torchrun: if one ends badly, all end. For several nodes it is
+# started once on each: NODE_RANK=0 (1, 2, …) MASTER_ADDR=<address of node 0> bash launch/run.sh job.yaml
+HERE=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=launch/address.sh
+. "$HERE/address.sh"
+
+WHERE=(--standalone)
+if [ "$NODES" -gt 1 ]; then
+  [ -n "${NODE_RANK:-}" ] && [ -n "${MASTER_ADDR:-}" ] || {
+    echo "torchrun.sh: the job asks for $NODES nodes: start this on each, with its number from 0 on in NODE_RANK and the" \
+      "address of number 0 in MASTER_ADDR" >&2
+    exit 70
+  }
+  master_address "$MASTER_ADDR"
+  WHERE=(--rdzv-backend=static --nnodes="$NODES" --node-rank="$NODE_RANK" --master-addr="$MASTER_ADDR" --master-port="$MASTER_PORT")
+fi
+exec "$PYTHON" -m torch.distributed.run "${WHERE[@]}" --nproc-per-node="$RANKS" --no-python bash "$HERE/rank.sh" "$@"

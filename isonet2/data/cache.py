@@ -23,16 +23,18 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from isonet2 import log
 from isonet2.data.filtered import phase_flip_of
 from isonet2.data.positions import corners_of, draw_corners
 from isonet2.data.sources import Source, centres_in, normalisation_of
 from isonet2.data.window import Readable, Strip, read_window
 from isonet2.errors import UserError
-from isonet2.io.atomic import replacing, write_text
+from isonet2.io.atomic import appeared, replacing
 from isonet2.io.fingerprint import fingerprint
 from isonet2.io.mrc import open_volume
+from isonet2.io.sealed import read_sealed, write_sealed
 
-FORMAT = 2
+FORMAT = 3
 _NAMES = {1: ("full",), 2: ("half1", "half2")}
 SHARD_BYTES = 256 * 2**20
 _LARGEST = {"float16": float(np.finfo(np.float16).max), "float32": np.inf}
@@ -146,7 +148,7 @@ def _fill(file: h5py.File, shard: Shard, settings: CacheSettings) -> None:
             cubes = _dataset(file, "mask", shard.count, settings.side, "uint8")
             for n, corner in enumerate(corners):
                 cubes[n] = np.rint(255 * np.clip(read_window(mask, corner, settings.side), 0, 1))
-    file.create_dataset("corner", data=np.array(corners, np.int32), track_times=False)
+    file.create_dataset("corner", data=np.array(corners, np.int32), fletcher32=True, track_times=False)
     file.attrs["name"] = shard.source.name
     file.attrs["mean"], file.attrs["std"] = normalisation.mean, normalisation.std
     file.attrs["complete"] = True
@@ -196,12 +198,15 @@ def _is_complete(path: Path, shard: Shard, settings: CacheSettings) -> bool:
     try:
         with h5py.File(path, "r", locking=False) as file:
             whole = all(file[name].shape == (shard.count, *[settings.side] * 3) for name in names)
-            for name in names:  # every cube has a checksum, which is looked at when it is read
+            for name in (*names, "corner"):  # all have checksums, which are looked at when they are read
                 for cube in file[name]:
                     del cube
-            return whole and bool(file.attrs.get("complete"))
+            if whole and file.attrs.get("complete"):
+                return True
     except (OSError, KeyError, RuntimeError):
-        return False
+        pass
+    log.warn(f"{path}: damaged; it is made again")
+    return False
 
 
 def is_as_written(path: Path, shard: Mapping[str, Any]) -> bool:
@@ -220,32 +225,34 @@ def _sha256(path: Path) -> str:
 def write_index(folder: Path, key: str, settings: CacheSettings, shards: list[dict[str, Any]]) -> None:
     """Say that the cache is whole, and what it holds."""
     index = {"format": FORMAT, "key": key, **asdict(settings), "shards": shards}
-    write_text(folder / "index.json", json.dumps(index, indent=1) + "\n")
+    write_sealed(folder / "index.json", index)
 
 
 def read_index(folder: Path) -> dict[str, Any] | None:
-    """What a whole cache says of itself; nothing where there is none, or none that can be read."""
-    try:
-        index: dict[str, Any] = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-    return index
+    """What a whole cache says of itself; nothing where there is none, or none that is as it was written."""
+    return read_sealed(folder / "index.json")
 
 
 class CubeCache:
-    """A whole cache, to read from. Files are opened where they are first read: in each loader process anew."""
+    """A whole cache, to read from. Files are opened where they are first read: in each loader process anew.
+
+    Other ranks may just have made it: its files are waited for. UserError if one is not what was written.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        index = json.loads((folder / "index.json").read_text())
+        appeared(folder / "index.json")
+        index = read_index(folder)
+        if index is None:
+            raise UserError(f"{folder / 'index.json'}: damaged; remove it and it is made again")
         self.cube_size: int = index["cube_size"]
         self.margin: int = index["margin"]
         self.shards: list[dict[str, Any]] = index["shards"]
         self._ends = np.cumsum([shard["count"] for shard in self.shards])
         self._files: dict[int, h5py.File] = {}
         for shard in self.shards:
-            path = folder / shard["file"]
-            if not path.exists() or path.stat().st_size != shard["bytes"]:
+            path = appeared(folder / shard["file"])
+            if path.stat().st_size != shard["bytes"]:
                 raise UserError(f"{path}: not the shard that was written; remove {folder} and it is made again")
 
     def __len__(self) -> int:

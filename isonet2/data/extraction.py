@@ -38,9 +38,21 @@ class Extraction:
     """A whole cache, and what making it took; `seconds` is 0 for one that was there."""
 
     folder: Path
-    cubes: int
-    megabytes: float
+    shards: list[dict[str, Any]]
     seconds: float
+
+    @property
+    def files(self) -> list[Path]:
+        """The index, and the shards that it lists."""
+        return [self.folder / "index.json", *(self.folder / shard["file"] for shard in self.shards)]
+
+    @property
+    def cubes(self) -> int:
+        return int(sum(shard["count"] for shard in self.shards))
+
+    @property
+    def megabytes(self) -> float:
+        return float(sum(shard["bytes"] for shard in self.shards)) / 1e6
 
 
 @dataclass(frozen=True)
@@ -102,7 +114,7 @@ def extract(
         on_first_rank(world, lambda: (folder / "index.json").unlink(missing_ok=True))
         return _make(sources, settings, folder, world)
     log.info(f"cache {folder.name} is there already")
-    return Extraction(folder, sum(s["count"] for s in shards), sum(s["bytes"] for s in shards) / 1e6, 0.0)
+    return Extraction(folder, shards, 0.0)
 
 
 def _remove_if_harmed(folder: Path, shard: Mapping[str, Any]) -> bool:
@@ -120,17 +132,16 @@ def _make(sources: list[Source], settings: CacheSettings, folder: Path, world: W
     on_first_rank(world, lambda: _make_room(folder, megabytes))
     started = time.monotonic()
 
-    def work(shard: Shard) -> dict[str, object]:
+    def work(shard: Shard) -> dict[str, Any]:
         log.info(f"{shard.source.name}: {shard.count} cubes of {settings.cube_size}³ → {folder.name}/{shard.file}")
         return write_shard(shard, settings, folder)
 
     lines = on_shared_items(world, shards, [shard.count for shard in shards], work)
     on_first_rank(world, lambda: write_index(folder, folder.name, settings, lines))
-    seconds = max(all_gather(world, time.monotonic() - started))
-    written = sum(int(str(line["bytes"])) for line in lines) / 1e6
-    count = sum(shard.count for shard in shards)
-    log.info(f"{count} cubes, {written:.0f} MB in {seconds:.1f} s: {written / seconds:.0f} MB/s")
-    return Extraction(folder, count, written, seconds)
+    made = Extraction(folder, lines, seconds=max(all_gather(world, time.monotonic() - started)))
+    rate = made.megabytes / made.seconds
+    log.info(f"{made.cubes} cubes, {made.megabytes:.0f} MB in {made.seconds:.1f} s: {rate:.0f} MB/s")
+    return made
 
 
 def _make_room(folder: Path, megabytes: float) -> None:

@@ -11,8 +11,9 @@ import torch
 
 from isonet2 import __version__
 from isonet2.errors import UserError
+from isonet2.inference.archive import load_archive, save_archive
 from isonet2.inference.isonet2_files import NUMPY_SCALARS, READABLE, renamed, translated
-from isonet2.io.atomic import existing_file, replacing
+from isonet2.io.atomic import existing_file
 from isonet2.job.architectures import ARCHITECTURES, NetworkShape, shape_of
 from isonet2.models.network import Network
 from isonet2.models.registry import build_network
@@ -58,8 +59,7 @@ def network_name(info: NetworkInfo, kind: Kind) -> str:
 def save_network(path: Path, network: torch.nn.Module, info: NetworkInfo) -> None:
     """Write weights and statistics, without the optimizer; whole or not at all."""
     content = {**asdict(info), "isonet2": __version__, "model_state_dict": network.state_dict()}
-    with replacing(path) as part:
-        torch.save(content, part)
+    save_archive(path, content)
 
 
 def load_network(path: Path) -> tuple[Network, NetworkInfo]:
@@ -70,7 +70,7 @@ def load_network(path: Path) -> tuple[Network, NetworkInfo]:
     existing_file(path, what="network")
     try:
         with torch.serialization.safe_globals(NUMPY_SCALARS):
-            content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            content = load_archive(path)
         foreign = "isonet2" not in content
         arch, weights = str(content["arch"]), dict(content["model_state_dict"])
         known = arch in (READABLE if foreign else ARCHITECTURES)

@@ -18,8 +18,9 @@ from isonet2.data.filtered import phase_flip_of
 from isonet2.data.sources import Source, Standard, normalisation_of
 from isonet2.data.tiles import Tiling, tile_volume
 from isonet2.inference.predictor import Predictor, add_rows
+from isonet2.io.atomic import appeared
 from isonet2.io.fingerprint import fingerprint
-from isonet2.io.finished import has_part, mark_finished, read_plane, write_part
+from isonet2.io.finished import has_part, is_finished, mark_finished, read_plane, write_part
 from isonet2.io.mrc import read_header, writing_mrc
 from isonet2.job.models import Predict
 from isonet2.physics.normalise import Normalisation
@@ -124,23 +125,31 @@ class _WaitingRow:
         return read_plane(self.path, plane)
 
 
+def is_predicted(prediction: Prediction) -> bool:
+    """Whether the outputs are there and unharmed; then no rows are left either."""
+    done = all(is_finished(output, prediction.key) for output in prediction.outputs)
+    if done:
+        _forget_rows(prediction)
+    return done
+
+
 def put_together(prediction: Prediction) -> None:
     """Write the outputs from their rows, plane by plane, and remove the rows, also outdated ones."""
     source, tiling = prediction.source, prediction.tiling
     normalisation = _shared_normalisation(source, prediction.standard, prediction.key)
     header = read_header(source.maps[0])
     for output, path in enumerate(prediction.outputs):
-        rows = [_WaitingRow(prediction.waiting_row(output, row)) for row in range(len(tiling.z))]
+        rows = [_WaitingRow(appeared(prediction.waiting_row(output, row))) for row in range(len(tiling.z))]
         size = source.optics.pixel_size_angstrom
         with writing_mrc(path, source.shape, header=header, pixel_size_angstrom=size) as volume:
             for plane in add_rows(tiling, rows):
                 volume.append(normalisation.to_file(plane)[None])
         mark_finished(path, prediction.key)
-    for folder in _waiting_folders(prediction):
-        shutil.rmtree(folder)
+    _forget_rows(prediction)
 
 
-def _waiting_folders(prediction: Prediction) -> list[Path]:
-    """That of this prediction, and those that a kill left of the same tomogram by another network or setting."""
+def _forget_rows(prediction: Prediction) -> None:
+    """Of this prediction, and what a kill left of the same tomogram by another network or setting."""
     name = re.compile(re.escape(prediction.waiting.stem) + r"\.[0-9a-f]{12}")
-    return [path for path in prediction.waiting.parent.iterdir() if name.fullmatch(path.name)]
+    for folder in [path for path in prediction.waiting.parent.iterdir() if name.fullmatch(path.name)]:
+        shutil.rmtree(folder)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from isonet2.errors import UserError
+
+_PART = re.compile(r"\..*\.\d+\.part(\.[^.]*)?")
+_LOOK_S = 0.2
 
 
 @contextmanager
@@ -43,6 +48,32 @@ def _runs(process: str) -> bool:
     except (PermissionError, ValueError):  # another user's, or no number of a process
         return True
     return True
+
+
+def sweep(folders: Iterable[Path]) -> None:
+    """Remove what killed processes, of whatever machine, left in `folders`, where nobody but the caller writes."""
+    for left in (path for folder in folders for path in folder.rglob(".*.part*")):
+        if _PART.fullmatch(left.name):
+            left.unlink(missing_ok=True)
+
+
+def appeared(path: Path, *, patience_s: float = 60.0) -> Path:
+    """`path`, which another rank says is written: a network file system may show it half a minute later elsewhere.
+
+    UserError if it is not seen in time. To be asked only for files that were promised, since it waits for others too.
+    """
+    deadline = time.monotonic() + patience_s
+    while not path.exists():
+        if time.monotonic() >= deadline:
+            raise UserError(
+                f"{path}: written by another rank, and not seen here after {patience_s:g} s: "
+                "take a folder that all nodes share"
+            )
+        time.sleep(_LOOK_S)
+        for folder in (path.parent.parent, path.parent):  # who opens a folder is told anew what is in it
+            with suppress(OSError):
+                list(folder.iterdir())
+    return path
 
 
 def write_text(path: Path, text: str) -> None:

@@ -6,6 +6,7 @@ Nothing here opens a file: what can be judged without the data is judged here, t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -165,6 +166,10 @@ class Job(Section):
     def path(self, name: str | Path) -> Path:
         """`name`, relative to the job's folder if it is relative."""
         return self._folder / Path(name).expanduser()
+
+    def name(self, path: Path) -> str:
+        """`path` as the job names files: from its folder if it lies there, so that the folder can be moved."""
+        return os.path.relpath(path, self._folder) if path.is_relative_to(self._folder) else str(path)
 
     def in_folder(self, folder: Path) -> Job:
         """The same job with its relative paths starting at `folder`."""

@@ -22,9 +22,10 @@ from isonet2.data.filtered import Averaged, Filtered
 from isonet2.data.sources import halves, map_in, one_map
 from isonet2.data.window import Array, Readable, Shape
 from isonet2.errors import UserError
+from isonet2.io.atomic import appeared
 from isonet2.io.fingerprint import fingerprint
-from isonet2.io.finished import has_part, is_finished, mark_finished, read_plane, write_part
-from isonet2.io.mrc import open_volume, read_header, writing_mrc, written_here
+from isonet2.io.finished import has_part, is_finished, mark_finished, may_be_written, read_plane, write_part
+from isonet2.io.mrc import open_volume, read_header, writing_mrc
 from isonet2.io.star import COLUMNS, TomogramRow, read_star, select_rows, update_rows
 from isonet2.job.models import Deconv, Job
 from isonet2.log import info, warn
@@ -86,7 +87,7 @@ def run(job: Job, world: World, *, restart: bool = False) -> dict[str, Any]:
     """
     section = _section(job)
     tasks = on_first_rank(world, lambda: _checked_tasks(job))
-    left = on_first_rank(world, lambda: [task for task in tasks if restart or not is_finished(task.output, task.key)])
+    left = on_first_rank(world, lambda: [task for task in tasks if restart or not _is_done(task)])
     if len(left) < len(tasks):
         info(f"deconv: {len(tasks) - len(left)} of {len(tasks)} tomograms were done before")
     for wave in _waves(left, section.chunk_size, world.size):
@@ -142,9 +143,7 @@ def _checked_tasks(job: Job) -> list[_Task]:
                 f"{job.path(job.star_file)}: {COLUMNS['defocus_angstrom']} of {task.row.name} is {defocus:g}: set it "
                 "to the underfocus at 0° in Å, as in 30000 (here, or by prepare_star --defocus)"
             )
-        if task.output.exists() and (
-            any(task.output.samefile(path) for path in task.maps) or not written_here(read_header(task.output))
-        ):
+        if not may_be_written(task.output) or task.output.resolve() in {path.resolve() for path in task.maps}:
             raise UserError(f"{task.output}: exists, and is no output of deconv; move it, or choose another output_dir")
     if any(_may_show_seams(task, _section(job)) for task in tasks):
         warn(
@@ -197,12 +196,22 @@ def _filter_chunk(section: Deconv, item: tuple[_Task, int]) -> None:
 _gain = lru_cache(maxsize=1)(wiener_gain)  # most chunks have one shape
 
 
+def _is_done(task: _Task) -> bool:
+    """Whether the tomogram is there and unharmed; then no chunks are left either."""
+    done = is_finished(task.output, task.key)
+    if done:
+        _forget_chunks(task)
+    return done
+
+
 def _put_together(chunk_size: int, task: _Task) -> None:
     """Write one tomogram from its chunks, plane by plane, and remove these, also outdated ones.
 
     The filter takes the mean away and changes the scale: both are given back, those of the whole tomogram.
     """
     boxes = task.chunks(chunk_size)
+    for box in boxes:
+        appeared(task.waiting(box))
     depth = range(task.shape[0])
     try:
         with task.opened() as volume:
@@ -216,8 +225,7 @@ def _put_together(chunk_size: int, task: _Task) -> None:
         for z in depth:
             out.append(before.to_file(after.to_network(_plane(task, boxes, z)))[None])
     mark_finished(task.output, task.key)
-    for folder in _waiting_folders(task):
-        shutil.rmtree(folder)
+    _forget_chunks(task)
     info(f"deconv: {task.name} is written")
 
 
@@ -231,7 +239,8 @@ def _plane(task: _Task, boxes: Sequence[Box], z: int) -> Array:
     return plane
 
 
-def _waiting_folders(task: _Task) -> list[Path]:
-    """That of this tomogram's chunks, and those that a kill left of the same tomogram with other settings."""
+def _forget_chunks(task: _Task) -> None:
+    """Of this tomogram, and what a kill left of it with other settings."""
     name = re.compile(re.escape(f".{task.output.stem}.") + "[0-9a-f]{12}")
-    return [path for path in task.output.parent.iterdir() if name.fullmatch(path.name)]
+    for folder in [path for path in task.output.parent.iterdir() if name.fullmatch(path.name)]:
+        shutil.rmtree(folder)

@@ -28,7 +28,7 @@ def run(job: Job, world: World) -> dict[str, Any]:
     made = [extract(cubes.sources, cubes.settings, cache_dir, world, verify=section.verify) for cubes in wanted]
     megabytes, seconds = sum(each.megabytes for each in made), sum(each.seconds for each in made)
     return {
-        "outputs": [str(each.folder / "index.json") for each in made],
+        "outputs": [job.name(file) for each in made for file in each.files],
         "cubes": sum(each.cubes for each in made),
         "megabytes": megabytes,
         "megabytes_per_s": megabytes / seconds if seconds else None,

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from isonet2.errors import UserError
 from isonet2.io.fingerprint import fingerprint
-from isonet2.io.finished import is_finished, mark_finished
+from isonet2.io.finished import is_finished, mark_finished, may_be_written
 from isonet2.io.imod import read_contours
-from isonet2.io.mrc import Volume, open_volume, read_header, writing_mrc, written_here
+from isonet2.io.mrc import Volume, open_volume, read_header, writing_mrc
 from isonet2.io.star import TomogramRow, file_in_column, read_star, select_rows, update_rows
 from isonet2.job.models import Job, MakeMask
 from isonet2.log import info, warn
@@ -102,7 +102,7 @@ def _checked_tasks(job: Job) -> list[_Task]:
     for task in tasks:
         if task.boundary:
             _read_boundary(task.boundary)
-        if task.output.exists() and not written_here(read_header(task.output)):
+        if not may_be_written(task.output):
             raise UserError(f"{task.output}: exists, and is not of isonet2; move it, or choose another output_dir")
         if task.row.mask not in (None, task.mask):
             warn(f"make_mask: {task.mask} takes the place of {task.row.mask} in {job.star_file}")

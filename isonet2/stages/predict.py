@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,10 +17,9 @@ from isonet2.data.sources import Source, Standard, sources_of
 from isonet2.errors import UserError
 from isonet2.inference.networks import NetworkInfo, load_network
 from isonet2.inference.predictor import Predictor
-from isonet2.inference.tomogram import Prediction, plan_prediction, predict_row, put_together
+from isonet2.inference.tomogram import Prediction, is_predicted, plan_prediction, predict_row, put_together
 from isonet2.io.atomic import existing_file
 from isonet2.io.fingerprint import fingerprint
-from isonet2.io.finished import is_finished
 from isonet2.io.star import read_star, select_rows, update_rows
 from isonet2.job.models import Job, Predict
 from isonet2.models.compute import Compute, choose_compute
@@ -72,7 +70,7 @@ def run(job: Job, world: World, *, restart: bool = False, tomogram: int | None =
     info = loaded[0][1]
     compute = choose_compute(world.device, mixed_precision=section.mixed_precision)
     tasks = on_first_rank(world, lambda: _tasks(job, section, info, compute, only=tomogram))
-    left = on_first_rank(world, lambda: [task for task in tasks if restart or not _is_done(task)])
+    left = on_first_rank(world, lambda: [task for task in tasks if restart or not is_predicted(task.prediction)])
     on_first_rank(world, lambda: _check_room(job.path(section.output_dir), left))
     fills_wedge = info.method != "n2n"
     applies_wedge = fills_wedge and section.apply_mw_x1 and info.apply_mw_x1
@@ -91,18 +89,19 @@ def run(job: Job, world: World, *, restart: bool = False, tomogram: int | None =
 
     def name(written: Sequence[_Task]) -> None:
         column = "denoised" if info.method == "n2n" else "corrected"
-        names = {task.index: {column: _in_job(job, task.prediction.outputs[0])} for task in written}
+        names = {task.index: {column: job.name(task.prediction.outputs[0])} for task in written}
         if tomogram is None:
             update_rows(job.path(job.star_file), names)
 
-    on_first_rank(world, lambda: name([task for task in tasks if task not in left]))
+    missing = {task.index for task in left}
+    on_first_rank(world, lambda: name([task for task in tasks if task.index not in missing]))
     for wave in _waves(left, world.size):
         _predict_wave(wave, predictors, world)
         on_first_rank(world, partial(name, wave))
     outputs = [output for task in tasks for output in task.prediction.outputs]
     return {
-        "outputs": [_in_job(job, output) for output in outputs],
-        "networks": [_in_job(job, model) for model in _models(job)],
+        "outputs": [job.name(output) for output in outputs],
+        "networks": [job.name(model) for model in _models(job)],
         "method": info.method,
         "epoch": info.epoch,
         "ctf": {
@@ -112,7 +111,7 @@ def run(job: Job, world: World, *, restart: bool = False, tomogram: int | None =
             "clip_first_peak_mode": info.clip_first_peak_mode,
             "bfactor": info.bfactor,
         },
-        "corrected": {task.prediction.source.name: _in_job(job, task.prediction.outputs[0]) for task in tasks},
+        "corrected": {task.prediction.source.name: job.name(task.prediction.outputs[0]) for task in tasks},
         "precision": compute.name,
     }
 
@@ -197,10 +196,6 @@ def _standard(info: NetworkInfo) -> Standard:
     return "isonet2 percentiles" if info.method == "isonet2" else "isonet2 moments"
 
 
-def _is_done(task: _Task) -> bool:
-    return all(is_finished(output, task.prediction.key) for output in task.prediction.outputs)
-
-
 def _check_room(folder: Path, tasks: Sequence[_Task]) -> None:
     """UserError if the outputs of these do not fit on the disk."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -235,8 +230,3 @@ def _predict_wave(wave: list[_Task], predictors: Sequence[Predictor], world: Wor
     on_shared_items(world, items, costs, row)
     sizes = [float(math.prod(task.prediction.source.shape)) for task in wave]
     on_shared_items(world, [task.prediction for task in wave], sizes, put_together)
-
-
-def _in_job(job: Job, path: Path) -> str:
-    """As the STAR file names it: from the job's folder if it lies there."""
-    return os.path.relpath(path, job.folder) if path.is_relative_to(job.folder) else str(path)

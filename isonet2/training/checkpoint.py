@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from isonet2 import __version__, log
 from isonet2.errors import UserError
-from isonet2.io.atomic import replacing
+from isonet2.inference.archive import load_archive, save_archive
 from isonet2.training.setup import Setup
 
 _FREE = {
@@ -40,10 +40,17 @@ class Identity:
     samples: int
     cubes: str
 
+    def at(self, step: int) -> str:
+        """Stands for the network after so many steps."""
+        return hashlib.sha256(json.dumps([asdict(self), step], sort_keys=True).encode()).hexdigest()
+
     @staticmethod
-    def of(setup: Setup, *, seed: int, batch_size: int, samples: int, cubes: str) -> Identity:
-        """The settings and the data that the weights depend on; `cubes` stands for the content of the cache."""
-        settings = setup.section.model_dump(exclude=_FREE) | {"method": setup.method}
+    def of(
+        setup: Setup, *, seed: int, batch_size: int, samples: int, cubes: str, cache_refresh_epochs: int | None
+    ) -> Identity:
+        """The settings and the data that the weights depend on; `cubes` stands for the content of the first cache."""
+        settings = setup.section.model_dump(exclude=_FREE)
+        settings |= {"method": setup.method, "cache_refresh_epochs": cache_refresh_epochs}
         if setup.pretrained:
             settings |= {"arch": setup.arch, "pretrained_model": setup.pretrained.fingerprint}
         return Identity(settings, seed, batch_size, samples, cubes)
@@ -65,20 +72,17 @@ class Checkpoints:
             **learner_state,
         }
         path = self._folder / f"step{position.step:08d}{'_saved' if stays else ''}.pt"
-        with replacing(path) as part:
-            torch.save(content, part)
+        save_archive(path, content)
         for old in [p for p in self._all() if not p.stem.endswith("_saved")][: -self._keep]:
             old.unlink()
 
     def latest(self) -> dict[str, Any] | None:
-        """The content of the last one that can be read; one that cannot is passed over with a warning."""
+        """The content of the last one that is as it was written; the others are passed over with a warning."""
         for path in reversed(self._all()):
             try:
-                content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            except Exception as error:  # whatever the unpickler meets in a damaged file
-                log.warn(f"{path}: cannot be read ({type(error).__name__}); the one before it is taken")
-                continue
-            return content
+                return load_archive(path)
+            except Exception as error:  # whatever zipfile and the unpickler meet in a damaged file
+                log.warn(f"{path}: damaged ({type(error).__name__}); the one before it is taken")
         return None
 
     def clear(self) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from isonet2.inference.networks import Kind, network_name, save_network
 from isonet2.io.atomic import replacing
+from isonet2.io.finished import is_finished, mark_finished
 from isonet2.report.plots import loss_figure
 from isonet2.training.learner import Learner
 from isonet2.training.metrics import Metrics
@@ -27,12 +28,13 @@ class Exports:
         """The file of the last network, of the best one, or of that of an epoch."""
         return self.folder / network_name(self.setup.info(epoch), kind)
 
-    def save(self, learner: Learner, kind: Kind, epoch: int) -> None:
-        """Write the averaged network."""
+    def save(self, learner: Learner, kind: Kind, epoch: int, *, key: str) -> None:
+        """Write the averaged network; `key` stands for the training and how far it was."""
         if learner.world.rank == 0:
             save_network(self.path(kind, epoch), learner.predicting, self.setup.info(epoch))
+            mark_finished(self.path(kind, epoch), key)
 
-    def show(self, learner: Learner, *, epoch: int, step: int) -> None:
+    def show(self, learner: Learner, *, epoch: int, step: int, key: str) -> None:
         """The preview (all ranks), then the network of this epoch and, under its short name, as the last one."""
         if self.preview is not None:
             line = self.preview.make(learner.predicting, learner.compute, learner.world, epoch=epoch, step=step)
@@ -42,8 +44,14 @@ class Exports:
             with replacing(self.folder / "loss.png") as part:
                 loss_figure(self.metrics.lines()).savefig(part, dpi=120)
         for kind in ("epoch", "last"):
-            self.save(learner, kind, epoch)
+            self.save(learner, kind, epoch, key=key)
 
-    def withdraw(self) -> None:
-        """Take the last network back: its checkpoint is about to be a newer one."""
-        self.path("last").unlink(missing_ok=True)
+    def shown(self, key: str) -> bool:
+        """Whether the last network is that of this key, and unharmed."""
+        return is_finished(self.path("last"), key)
+
+    def clear(self) -> None:
+        """Forget all networks of this training."""
+        for kind in ("epoch", "last", "best"):
+            for path in self.folder.glob(self.path(kind).name.replace("_epoch000_", "_epoch[0-9]*_")):
+                path.unlink()

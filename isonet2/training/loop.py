@@ -27,10 +27,10 @@ from isonet2.training.validation import validate, validation_course, verdict
 
 @dataclass(frozen=True)
 class Supply:
-    """Where samples come from: the cache of each generation, and how many epochs a generation lasts."""
+    """Where samples come from: the cache of each generation, and how many epochs one lasts, if not all of them."""
 
     cache: Callable[[int], CubeCache]
-    epochs_each: int
+    epochs_each: int | None
 
 
 class Trainer:
@@ -58,6 +58,7 @@ class Trainer:
             batch_size=self._schedule.batch_size,
             samples=len(cache),
             cubes=cache.content,
+            cache_refresh_epochs=self._supply.epochs_each,
         )
         if found is not None:
             self._resume(found)
@@ -65,10 +66,9 @@ class Trainer:
             on_first_rank(self._world, lambda: self._metrics.cut_back(0))
         first = self._position.step
         started = time.monotonic()
-        for generation in range(-(-self._section.epochs // self._supply.epochs_each)):
-            last = min(
-                self._schedule.steps, (generation + 1) * self._supply.epochs_each * self._schedule.steps_per_epoch
-            )
+        each = self._supply.epochs_each or self._section.epochs
+        for generation in range(-(-self._section.epochs // each)):
+            last = min(self._schedule.steps, (generation + 1) * each * self._schedule.steps_per_epoch)
             if self._position.step < last:
                 self._train_until(last, cache if generation == 0 else self._supply.cache(generation))
         return self._facts(first, time.monotonic() - started)
@@ -76,8 +76,8 @@ class Trainer:
     def _facts(self, first: int, seconds: float) -> dict[str, Any]:
         """What the report tells, once the last step is done."""
         facts: dict[str, Any] = {
-            "outputs": [str(self._exports.path("last"))],
-            "networks": [str(self._exports.path("last"))],
+            "outputs": [self._exports.path("last")],
+            "networks": [self._exports.path("last")],
             "steps": self._schedule.steps,
             "steps_before": first,
             "batch_size": self._schedule.batch_size,
@@ -90,16 +90,16 @@ class Trainer:
             judged = on_first_rank(self._world, self._judged)
             log.info(judged["sentence"])
             facts |= {"held_out": len(self._held_out), "convergence": judged}
-            facts["outputs"] += [str(self._exports.path("best"))]
         return facts
 
     def _judged(self) -> dict[str, Any]:
         return verdict(*validation_course(self._metrics.lines()))
 
     def _begin(self, restart: bool) -> dict[str, Any] | None:
-        """The checkpoint to go on from; with `restart` all earlier ones are removed."""
+        """The checkpoint to go on from; with `restart` all earlier ones and their networks are removed."""
         if restart:
             on_first_rank(self._world, self._checkpoints.clear)
+            on_first_rank(self._world, self._exports.clear)
         return on_first_rank(self._world, self._checkpoints.latest)  # one answer, also where folders lag behind
 
     def _schedule_of(self, cache: CubeCache, batch_size: int) -> Schedule:
@@ -121,12 +121,16 @@ class Trainer:
                 f"epochs {self._section.epochs}: {self._folder} holds a training of {epoch} epochs: "
                 "begin anew with isonet2 run … --restart, or take another output_dir"
             )
-        shown = on_first_rank(self._world, self._exports.path("last").exists)
+        shown = on_first_rank(self._world, lambda: self._exports.shown(self._key))
         again = place == 0 and found["stays"] and not shown  # stopped between the checkpoint and its network
         on_first_rank(self._world, lambda: self._metrics.cut_back(self._position.step, preview=not again))
         log.info(f"going on from step {self._position.step} of {self._schedule.steps} (epoch {epoch + 1})")
         if again:
-            self._exports.show(self._learner, epoch=epoch, step=self._position.step)
+            self._exports.show(self._learner, epoch=epoch, step=self._position.step, key=self._key)
+
+    @property
+    def _key(self) -> str:
+        return self._training.at(self._position.step)
 
     def _train_until(self, last: int, cache: CubeCache) -> None:
         """Optimizer steps from here to `last`, on one cache."""
@@ -194,15 +198,13 @@ class Trainer:
         shown = epoch % self._section.save_interval == 0 or epoch == self._section.epochs
         if line.get("val_loss", math.inf) < self._position.best:
             self._position.best = line["val_loss"]
-            self._exports.save(self._learner, "best", epoch)
+            self._exports.save(self._learner, "best", epoch, key=self._key)
         if self._world.rank == 0:
             self._say(line)
             self._metrics.append(line)
-            if shown:
-                self._exports.withdraw()
             self._save(stays=shown)
         if shown:
-            self._exports.show(self._learner, epoch=epoch, step=self._position.step)
+            self._exports.show(self._learner, epoch=epoch, step=self._position.step, key=self._key)
 
     def _epoch_line(self, epoch: int, rate: float, steps_per_s: float) -> dict[str, Any]:
         samples = self._schedule.steps_per_epoch * self._schedule.batch_size

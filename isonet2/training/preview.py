@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from isonet2.inference.predictor import Predictor, add_rows
 from isonet2.io.atomic import replacing
 from isonet2.models.compute import Compute
 from isonet2.parallel.collectives import on_shared_items
+from isonet2.parallel.stopping import Stop
 from isonet2.parallel.world import World
 from isonet2.physics.normalise import Normalisation
 from isonet2.physics.quality import measured_and_missing, region_correlation, wedge_power_ratio
@@ -40,7 +41,11 @@ class Preview:
     folder: Path
 
     def make(self, network: nn.Module, compute: Compute, world: World, *, epoch: int, step: int) -> dict[str, Any]:
-        """Predict, all ranks together, and draw (rank 0): the preview's line in metrics.jsonl."""
+        """Predict, all ranks together, and draw (rank 0): the preview's line in metrics.jsonl.
+
+        Whoever asks for a stop waits these seconds: then a step of the training is the last thing done.
+        """
+        world = replace(world, stop=Stop())
         shape = self.maps[0].shape
         tiling = tile_volume((shape[0], shape[1], shape[2]), side=self.cube_size, padding_factor=1.5)
         predictor = Predictor(network, compute, self.cube_size, 4, self.apply_mw_x1, self.fills_wedge)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,7 @@ from isonet2.data.choice import maps_for
 from isonet2.data.extraction import HALVES, Wanted, extract, halved_cubes, wanted_cubes
 from isonet2.data.sources import sources_of
 from isonet2.errors import UserError
+from isonet2.inference.networks import network_name
 from isonet2.io.star import read_star, select_rows
 from isonet2.job.models import Extract, Job, Refine, Training
 from isonet2.job.training import without_effect
@@ -67,9 +69,19 @@ def run_session(job: Job, stage: Stage, world: World, *, restart: bool) -> dict[
 def _train(
     job: Job, setup: Setup, wanted: Wanted, preview: Preview | None, folder: Path, world: World, *, restart: bool
 ) -> dict[str, Any]:
-    every = (job.extract or Extract()).cache_refresh_epochs or setup.section.epochs
-    supply = Supply(_caches(job, wanted, world), every)
-    return Trainer(setup, supply, preview, folder, world, seed=job.seed).train(restart=restart)
+    _check_beginning(job, setup, folder)
+    supply = Supply(_caches(job, wanted, world), (job.extract or Extract()).cache_refresh_epochs)
+    facts = Trainer(setup, supply, preview, folder, world, seed=job.seed).train(restart=restart)
+    return {**facts, **{name: [job.name(path) for path in facts[name]] for name in ("outputs", "networks")}}
+
+
+def _check_beginning(job: Job, setup: Setup, folder: Path) -> None:
+    """UserError if this training would write over the network that it begins with, and never find it again."""
+    if setup.section.pretrained_model is not None:
+        path = job.path(setup.section.pretrained_model).resolve()
+        name = re.sub(r"_(epoch\d+|best)(?=_)", "", path.name)
+        if path.parent == folder.resolve() and name == network_name(setup.info(0), "last"):
+            raise UserError(f"pretrained_model: this training would write over {path}: take another output_dir")
 
 
 def _caches(job: Job, wanted: Wanted, world: World) -> Callable[[int], CubeCache]:

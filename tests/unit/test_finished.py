@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 
 from isonet2 import log
-from isonet2.io.finished import has_part, is_finished, mark_finished, read_plane, write_part
+from isonet2.io.fingerprint import fingerprint
+from isonet2.io.finished import (
+    content_of,
+    has_part,
+    is_finished,
+    mark_finished,
+    may_be_written,
+    read_plane,
+    write_part,
+)
+from isonet2.io.mrc import write_mrc
 
 
 def flip_a_byte(path: Path, place: int) -> None:
@@ -50,6 +60,47 @@ def test_a_harmed_output_is_not_finished_and_that_is_said(output: Path, monkeypa
     output.write_bytes(output.read_bytes()[:-1])
     assert not is_finished(output, "k1")
     assert said == [f"{output}: not as it was written; it is made again"] * 2
+
+
+def test_what_was_made_again_as_it_was_is_the_same_for_whoever_reads_it(output: Path) -> None:
+    content, before = output.read_bytes(), fingerprint(output)
+    assert before == content_of(output)
+    output.write_bytes(content)
+    os.utime(output, (1, 1))
+    assert content_of(output) is None  # nobody has looked at it since
+    assert fingerprint(output) != before
+    assert is_finished(output, "k1")
+    assert fingerprint(output) == before
+    output.write_bytes(content[:-1])
+    mark_finished(output, "k1")
+    assert fingerprint(output) != before
+    assert content_of(output.with_name("another.mrc")) is None
+
+
+def test_a_harmed_record_says_no_more_from_what_an_output_was_made(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(log, "warn", said.append)
+    before = fingerprint(output)
+    record = output.parent / ".finished" / f"{output.name}.json"
+    flip_a_byte(record, record.stat().st_size // 2)
+    assert fingerprint(output) == before
+    assert not is_finished(output, "k1")
+    assert len(said) == 1
+    assert str(record) in said[0]
+
+
+def test_only_our_own_maps_are_written_over_also_if_they_cannot_be_read(tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "ours.mrc", tmp_path / "theirs.mrc"
+    assert may_be_written(ours)
+    write_mrc(ours, np.ones((4, 4, 4), np.float32), pixel_size_angstrom=10)
+    assert may_be_written(ours)
+    mark_finished(ours, "k1")
+    for path in (ours, theirs):
+        path.write_bytes(b"truncated")
+    assert may_be_written(ours)
+    assert not may_be_written(theirs)
 
 
 def test_a_part_comes_back_plane_by_plane(tmp_path: Path) -> None:

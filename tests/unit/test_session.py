@@ -59,6 +59,11 @@ def midline_points(folder: Path) -> str:
     return str(folder / "points.txt")
 
 
+def caches_of(job: Job) -> list[Path]:
+    """The folders that extract leaves cubes in."""
+    return [job.path(name).parent for name in run(job, "extract")["outputs"] if name.endswith("index.json")]
+
+
 @pytest.mark.parametrize("placed", [None, midline_mask, midline_points])
 @pytest.mark.parametrize("margin", [0, 1])
 def test_the_cubes_of_top_and_bottom_share_no_voxel(placed: Any, margin: int, maps: Path, tmp_path: Path) -> None:
@@ -67,7 +72,7 @@ def test_the_cubes_of_top_and_bottom_share_no_voxel(placed: Any, margin: int, ma
     }  # fmt: skip
     section = {**REFINE, "split_halves": True}
     job = job_of(tmp_path, rows(maps, cubes=12, **named), refine=section, extract={"margin": margin})
-    caches = [Path(index).parent for index in run(job, "extract")["outputs"]]
+    caches = caches_of(job)
     assert len(caches) == 2
     touched = np.zeros((2, 2, SHAPE[1]), bool)  # half of the specimen, tomogram, row
     for half, cache in enumerate(caches):
@@ -84,8 +89,8 @@ def test_the_cubes_of_top_and_bottom_share_no_voxel(placed: Any, margin: int, ma
 def test_cubes_of_each_half_lie_where_its_own_part_of_the_mask_is(maps: Path, tmp_path: Path) -> None:
     mask = write_mask(tmp_path, range(4, 6), range(19, 21))
     job = job_of(tmp_path, rows(maps, cubes=12, mask=mask), refine={**REFINE, "split_halves": True})
-    for index, specimen in zip(run(job, "extract")["outputs"], ({4, 5}, {19, 20}), strict=True):
-        for path in Path(index).parent.glob("*.h5"):
+    for cache, specimen in zip(caches_of(job), ({4, 5}, {19, 20}), strict=True):
+        for path in cache.glob("*.h5"):
             with h5py.File(path) as file:
                 assert set((file["corner"][:, 1] + 4).tolist()) <= specimen
 
@@ -107,7 +112,7 @@ def test_both_networks_are_exported_under_their_halves_and_differ(split: tuple[J
     names = [f"{part}/network_isonet2-n2n_unet-tiny_8_{part}.pt" for part in ("top", "bottom")]
     assert [str(path.relative_to(trained.folder)) for path in trained.networks] == names
     assert [load_network(path)[1].part for path in trained.networks] == ["top", "bottom"]
-    assert trained.facts["outputs"] == [str(path) for path in trained.networks]
+    assert trained.facts["outputs"] == [f"isonet_maps/{name}" for name in names]
     top, bottom = trained.weights
     assert not any(torch.equal(top[name], bottom[name]) for name in top if name.endswith("weight"))
 
@@ -147,6 +152,14 @@ def test_a_split_training_goes_on_where_it_was_stopped(maps: Path, tmp_path: Pat
     assert same(again.weights, before)
 
 
+def test_a_network_is_not_written_over_that_the_training_begins_with(maps: Path, tmp_path: Path) -> None:
+    (network,) = train(job_of(tmp_path, rows(maps), refine=REFINE), "refine").networks
+    job = job_of(tmp_path, rows(maps), refine={**REFINE_AS_IT_COMES, "pretrained_model": str(network)})
+    with pytest.raises(UserError, match=rf"would write over {network}: take another output_dir"):
+        run(job, "refine")
+    assert network.exists()
+
+
 def test_a_half_without_room_for_a_cube_is_said_before_any_work(maps: Path, tmp_path: Path) -> None:
     job = job_of(tmp_path, rows(maps), refine={**REFINE, "cube_size": 14, "split_halves": True})
     with pytest.raises(
@@ -170,7 +183,6 @@ def test_the_best_network_is_that_of_the_epoch_with_the_lowest_loss(
     wanted, _ = load_network(trained.folder / f"{stem}_epoch{best:03d}_full.pt")
     assert info.epoch == best
     assert same([found.state_dict()], [wanted.state_dict()])
-    assert str(trained.folder / f"{stem}_best_full.pt") in trained.facts["outputs"]
     assert trained.facts["convergence"]["state"] == "unknown"  # after six epochs
 
 

@@ -250,8 +250,8 @@ def test_an_option_of_extract_changes_the_cubes(name: str, tmp_path: Path, train
 
     def cut(folder: str, **options: Any) -> tuple[str, str]:
         job = job_of(tmp_path / folder, rows(maps), extract={"cube_size": 8, **case.beside, **options})
-        [index] = run(job, "extract")["outputs"]
-        return str(Path(index).relative_to(job.folder)), CubeCache(Path(index).parent).content
+        index, *_ = run(job, "extract")["outputs"]
+        return index, CubeCache(job.path(index).parent).content
 
     before, after = cut("before"), cut("after", **{name: case.value})
     assert before[0] != after[0]

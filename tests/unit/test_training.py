@@ -31,9 +31,11 @@ def cubes(folder: Path, *, seed: int = 0) -> CubeCache:
     return CubeCache(extract([source], CacheSettings(8, 1, "float16", seed=1), folder / "cache", World()).folder)
 
 
-def train(cache: CubeCache, folder: Path, *, restart: bool = False, **changes: object) -> dict[str, object]:
+def train(
+    cache: CubeCache, folder: Path, *, restart: bool = False, refresh: int | None = None, **changes: object
+) -> dict[str, object]:
     setup = setup_of(REFINE.model_copy(update=changes))
-    return Trainer(setup, Supply(lambda _: cache, 99), None, folder, World(), seed=0).train(restart=restart)
+    return Trainer(setup, Supply(lambda _: cache, refresh), None, folder, World(), seed=0).train(restart=restart)
 
 
 def epochs(folder: Path) -> list[int]:
@@ -64,6 +66,33 @@ def test_a_training_begun_anew_forgets_the_metrics_of_the_old_one(tmp_path: Path
     for restart in (False, True):
         train(cubes(tmp_path), tmp_path / "maps", restart=restart)
     assert epochs(tmp_path / "maps") == [1, 2]
+
+
+def test_a_training_begun_anew_forgets_the_networks_of_the_old_one(tmp_path: Path) -> None:
+    train(cubes(tmp_path), tmp_path / "maps", epochs=3, save_interval=1)
+    (tmp_path / "maps" / NETWORK.replace("n2n", "other")).touch()
+    train(cubes(tmp_path), tmp_path / "maps", restart=True, epochs=1)
+    names = {path.name.removeprefix("network_isonet2-").removesuffix("full.pt") for path in maps_in(tmp_path)}
+    assert names == {"n2n_unet-tiny_8_", "n2n_unet-tiny_8_epoch001_", "other_unet-tiny_8_"}
+
+
+def maps_in(folder: Path) -> list[Path]:
+    return list((folder / "maps").glob("*.pt"))
+
+
+def test_fresh_cubes_after_another_number_of_epochs_make_another_training(tmp_path: Path) -> None:
+    train(cubes(tmp_path), tmp_path / "maps")
+    with pytest.raises(UserError, match="cache_refresh_epochs was None and is 1"):
+        train(cubes(tmp_path), tmp_path / "maps", refresh=1)
+
+
+def test_a_harmed_network_is_written_again(tmp_path: Path) -> None:
+    train(cubes(tmp_path), tmp_path / "maps")
+    path = tmp_path / "maps" / NETWORK
+    whole = bytearray(path.read_bytes())
+    path.write_bytes(whole[:500] + bytes([whole[500] ^ 1]) + whole[501:])
+    train(cubes(tmp_path), tmp_path / "maps")
+    assert path.read_bytes() == whole
 
 
 def test_a_network_that_is_missing_is_written_again_but_none_between_save_intervals(tmp_path: Path) -> None:
@@ -98,7 +127,9 @@ def test_a_training_goes_on_only_with_its_own_settings_and_seed(tmp_path: Path) 
     train(cubes(tmp_path), tmp_path / "maps")
     with pytest.raises(UserError, match=r"mw_weight was 2\.0 and is 1\.0"):
         train(cubes(tmp_path), tmp_path / "maps", mw_weight=1.0)
-    trainer = Trainer(setup_of(REFINE), Supply(lambda _: cubes(tmp_path), 99), None, tmp_path / "maps", World(), seed=7)
+    trainer = Trainer(
+        setup_of(REFINE), Supply(lambda _: cubes(tmp_path), None), None, tmp_path / "maps", World(), seed=7
+    )
     with pytest.raises(UserError, match="seed was 0 and is 7"):
         trainer.train(restart=False)
 

@@ -1,0 +1,43 @@
+"""Command lines that `--help` shows, for each stage and each tool."""
+
+EXAMPLES = {
+    "simulate": ("isonet2 simulate --count 2 --size 96,192,192 --pixel_size 10 --snr 0.5 -o simulated",),
+    "prepare_star": (
+        "isonet2 prepare_star --even tomoset/EVN --odd tomoset/ODD --pixel_size 5.35 --number_subtomos 800",
+        "isonet2 prepare_star -e EVN -o ODD --create_average",
+        "isonet2 prepare_star tomograms --tilt_min -51 --tilt_max 60",
+    ),
+    "deconv": (
+        "isonet2 deconv tomograms.star",
+        "isonet2 deconv tomograms.star --snrfalloff 0.7 --deconvstrength 1 --tomo_idx 1,3,5-7",
+        "torchrun --standalone --nproc-per-node 4 -m isonet2 deconv tomograms.star --chunk_size 192",
+    ),
+    "make_mask": (
+        "isonet2 make_mask tomograms.star",
+        "isonet2 make_mask tomograms.star --input_column rlnDeconvTomoName --z_crop 0.3 --tomo_idx 1,3,5-7",
+    ),
+    "extract": ("isonet2 extract tomograms.star --cube_size 96 -o /scratch/cache",),
+    "denoise": (
+        "isonet2 denoise tomograms.star -o 03_test",
+        "isonet2 denoise tomograms.star -o 03_test --CTF_mode network",
+    ),
+    "refine": (
+        "isonet2 refine tomograms.star -o 01_test",
+        "isonet2 refine tomograms.star --arch unet-small --cube_size 64 --epochs 20",
+        "torchrun --standalone --nproc-per-node 4 -m isonet2 refine tomograms.star",
+    ),
+    "predict": (
+        "isonet2 predict tomograms.star isonet_maps/network_isonet2-n2n_unet-medium_96_full.pt --tomo_idx 1",
+        "isonet2 predict --star_file tomograms.star --model network.pt -o corrected",
+    ),
+    "report": ("isonet2 report tomograms.star", "isonet2 report tomograms.star --truth_folder simulated/truth"),
+    "psf": (
+        "isonet2 psf tomograms.star --with_ctf",
+        "isonet2 psf --tilt_min -51 --tilt_max 60 --cube_size 64 --fourier",
+    ),
+    "fsc": (
+        "isonet2 fsc tomograms.star --with_mask",
+        "isonet2 fsc half1.mrc half2.mrc --tilt_min -60 --tilt_max 60 --mask soft_mask.mrc",
+    ),
+    "resize": ("isonet2 resize tomograms.star --apix 15 -o resized", "isonet2 resize tomogram.mrc --apix 10"),
+}

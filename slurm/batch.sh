@@ -1,0 +1,75 @@
+# shellcheck shell=bash
+# Sourced by refine.sh, denoise.sh and predict.sh in their allocation, which set PROJECT. Runs the job and watches over it:
+#   USR2    Slurm's warning that the wall time ends: the ranks stop at a checkpoint (exit 75), and the job is requeued, unless
+#           three attempts in a row finished nothing
+#   TERM    scancel, or preemption (then Slurm itself requeues): the ranks stop at a checkpoint, and that is all
+# The exit code is that of launch/run.sh: 0 done, 64 a mistake, 70 wrong ranks, 75 interrupted and resumable, 1 a failure.
+set -euo pipefail
+trap 'WARNED=1; pass USR2' USR2
+trap 'CANCELLED=1; pass TERM' TERM INT
+WARNED=
+CANCELLED=
+STARTED=
+
+# Modules, Python and network of this site.
+# shellcheck source=slurm/sites/generic.env
+if [ -f "$PROJECT/slurm/site.env" ]; then . "$PROJECT/slurm/site.env"; fi
+# shellcheck source=launch/python.sh
+. "$PROJECT/launch/python.sh"
+export PYTHON
+unset SLURM_EXPORT_ENV # of sbatch --export=NONE: srun would hand on nothing
+
+pass() { # pass SIGNAL: on to what runs
+  if [ -n "$STARTED" ]; then kill "-$1" "$STARTED" 2> /dev/null || true; fi
+}
+
+await() { # await COMMAND…: run it, hearing signals, and leave its exit code in CODE
+  "$@" &
+  STARTED=$!
+  if [ -n "$WARNED$CANCELLED" ]; then pass TERM; fi # before there was anything to pass it to
+  while kill -0 "$STARTED" 2> /dev/null; do wait "$STARTED" || true; done # a signal ends the waiting, not the command
+  CODE=0
+  wait "$STARTED" || CODE=$?
+  STARTED=
+}
+
+run_job() { # run_job job.yaml [options of launch/run.sh]
+  local option options=() logs
+  for option in "$@"; do # what began anew does not begin anew again
+    if [ "$option" != --restart ] || [ "${SLURM_RESTART_COUNT:-0}" = 0 ]; then options+=("$option"); fi
+  done
+  await bash "$PROJECT/launch/run.sh" "${options[@]}" --launcher srun
+  logs=$(dirname "$1")/logs
+  if interrupted && finished_something "$logs/attempts" "$(sed -n 3p "$logs/verdict")"; then requeue; fi
+  exit "$CODE"
+}
+
+run_task() { # run_task job.yaml [--set …]: one tomogram, as task of an array
+  : "${OMP_NUM_THREADS:=${SLURM_CPUS_PER_TASK:-1}}"
+  export OMP_NUM_THREADS
+  await "$PYTHON" -m isonet2 run "$@" --stages predict --tomogram "$SLURM_ARRAY_TASK_ID"
+  if interrupted && [ "${SLURM_RESTART_COUNT:-0}" -lt 3 ]; then requeue; fi
+  exit "$CODE"
+}
+
+interrupted() { # by the end of the wall time, and nobody cancelled
+  [ "$CODE" = 75 ] && [ -n "$WARNED" ] && [ -z "$CANCELLED" ]
+}
+
+finished_something() { # finished_something FILE WORD: whether WORD is another one than at the last three attempts' ends
+  local count=0 before=
+  if [ "${SLURM_RESTART_COUNT:-0}" != 0 ] && [ -f "$1" ]; then read -r count before < "$1"; fi
+  if [ "$2" = "$before" ]; then count=$((count + 1)); else count=0; fi
+  echo "$count $2" > "$1"
+  [ "$count" -lt 3 ] || {
+    echo "batch.sh: no checkpoint in three attempts: not requeued. Take a longer wall time, or a smaller checkpoint_minutes" >&2
+    return 1
+  }
+}
+
+requeue() {
+  local job=$SLURM_JOB_ID
+  if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID; fi
+  echo "batch.sh: the wall time ends; job $job goes back into the queue, and on from here"
+  scontrol requeue "$job" || echo "batch.sh: this site does not requeue: submit the job again, and it goes on from here" >&2
+}

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Check a job and submit it to Slurm with what its resources section asks for:
+#   bash slurm/submit.sh job.yaml [section.key=value …] [--script refine|denoise|predict] [--array[=N]] [-- sbatch's options …]
+# --array predicts one tomogram a task (at most N at once), and then writes the STAR file and the report in a job of its own.
+# Where resources says nothing, the #SBATCH lines of slurm/refine.sh (denoise.sh, predict.sh) and slurm/site.env hold.
+set -euo pipefail
+HERE=$(cd "$(dirname "$0")" && pwd)
+[ $# -ge 1 ] || { sed -n '2,5s/^# //p' "$0" >&2; exit 64; }
+
+JOB=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+shift
+SCRIPT=refine
+ARRAY=
+SETTINGS=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --script) SCRIPT=${2:?--script needs refine, denoise or predict}; shift 2 ;;
+    --script=*) SCRIPT=${1#*=}; shift ;;
+    --array) ARRAY=all; SCRIPT=predict; shift ;;
+    --array=*) ARRAY=%${1#*=}; SCRIPT=predict; shift ;;
+    --set) shift ;; # --set key=value is key=value
+    --) shift; break ;;
+    -*) echo "submit.sh: $1: unknown option; sbatch's own come after --" >&2; exit 64 ;;
+    *) SETTINGS+=(--set "$1"); shift ;;
+  esac
+done
+[ -f "$HERE/$SCRIPT.sh" ] || { echo "submit.sh: --script $SCRIPT: take refine, denoise or predict" >&2; exit 64; }
+
+# shellcheck source=slurm/sites/generic.env
+if [ -f "$HERE/site.env" ]; then . "$HERE/site.env"; fi
+# shellcheck source=launch/python.sh
+. "$HERE/../launch/python.sh"
+"$PYTHON" -m isonet2 validate "$JOB" "${SETTINGS[@]}"
+eval "$("$PYTHON" -m isonet2 plan "$JOB" "${SETTINGS[@]}" --json | "$PYTHON" "$HERE/../launch/plan.py")" # FOLDER, SBATCH, SBATCH_ONE, TOMOGRAMS
+if [ -n "$ARRAY" ]; then # each task, and the one that writes the STAR file, is one rank
+  [ -n "$TOMOGRAMS" ] || { echo "submit.sh: --array: which tomograms there are is known once prepare_star has run" >&2; exit 64; }
+  SBATCH=("${SBATCH_ONE[@]}")
+  SETTINGS+=(--set resources.nodes=1 --set resources.ranks_per_node=1)
+fi
+mkdir -p "$FOLDER/logs"
+
+submit() { # submit [options of this job]: its number
+  sbatch --parsable "${SBATCH[@]}" --output="$FOLDER/logs/slurm-%j.out" "$@" "$HERE/$SCRIPT.sh" "$JOB" "${SETTINGS[@]}"
+}
+
+submit --test-only "$@"
+if [ -z "$ARRAY" ]; then
+  NUMBER=$(submit "$@")
+  echo "submitted as $NUMBER; its output: $FOLDER/logs/slurm-${NUMBER%%;*}.out"
+  exit
+fi
+TASKS=$(submit --array="$TOMOGRAMS${ARRAY#all}" --output="$FOLDER/logs/slurm-%A_%a.out" "$@")
+echo "submitted as $TASKS, tasks $TOMOGRAMS; then STAR file and report as $(submit --dependency="afterany:${TASKS%%;*}" "$@")"
