@@ -36,6 +36,7 @@ _TOMOGRAM = Setting(
 _JSON = Setting("json", "print the plan as JSON", "true or false", False, kind="switch")
 _FOLDER = Setting("folder", "where the tomograms are, and job.yaml will be", default=".", positional=True)
 
+
 @dataclass(frozen=True)
 class Command:
     """A verb: the line about it, examples, what it takes, and what it does with the arguments that follow it."""
