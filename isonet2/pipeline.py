@@ -50,7 +50,7 @@ def run(
     """
     found: dict[str, Facts] = {}
     wanted = [name for name in STAGES if getattr(job, name) is not None and (stages is None or name in stages)]
-    with _together(job, wanted) as world, ExitStack() as stack:
+    with _together(job, wanted, job.folder / "stop") as world, ExitStack() as stack:
         on_first_rank(world, lambda: stack.enter_context(holding(job.folder)))
         stack.enter_context(_leaving_a_verdict(job.folder, world))
         on_first_rank(world, lambda: sweep(_own_folders(job)))
@@ -70,15 +70,16 @@ def run(
 def predict_tomogram(job: Job, index: int) -> None:
     """Predict the one tomogram of this index, as one of many processes that share the job's folder.
 
-    stages/predict/<index>.ok or .fail says how that ended. The STAR file and the record are left to `run`, which finds
-    these tomograms finished. Raises IsonetError.
+    stages/predict/<index>.ok or .fail says how that ended, and <index>.stop asks it, but not the others, to stop. The
+    STAR file and the record are left to `run`, which finds these tomograms finished. Raises IsonetError.
     """
-    with _together(job, ["predict"]) as world, ExitStack() as stack:
+    notes = job.folder / "stages" / "predict"
+    notes.mkdir(parents=True, exist_ok=True)
+    with _together(job, ["predict"], notes / f"{index}.stop") as world, ExitStack() as stack:
         on_first_rank(world, lambda: stack.enter_context(holding(job.folder, together=True)))
         key = ""
         for name in _up_to(job, "predict")[:-1]:
             key = on_first_rank(world, partial(_finished_key, name, job, key))
-        notes = job.folder / "stages" / "predict"
         try:
             importlib.import_module("isonet2.stages.predict").run(job, world, tomogram=index)
         except Interrupted:
@@ -86,14 +87,16 @@ def predict_tomogram(job: Job, index: int) -> None:
         except Exception as error:
             write_text(notes / f"{index}.fail", f"{error}\n")
             raise
+        finally:
+            world.stop.forget()
         on_first_rank(world, lambda: (notes / f"{index}.fail").unlink(missing_ok=True))
         on_first_rank(world, lambda: write_text(notes / f"{index}.ok", f"{_now()}\n"))
 
 
 @contextmanager
-def _together(job: Job, stages: Sequence[str]) -> Iterator[World]:
+def _together(job: Job, stages: Sequence[str], stop_file: Path) -> Iterator[World]:
     """The world of this run, its log open, listening to whoever wants to stop it."""
-    stop = Stop(job.folder / "stop", at=time_to_stop())
+    stop = Stop(stop_file, at=time_to_stop())
     training = any(name in job.trainings for name in stages)
     with joined_world(job.resources.threads_per_rank, training=training) as joined, stop.listening():
         world = replace(joined, stop=stop)
@@ -134,8 +137,8 @@ def _leaving_a_verdict(folder: Path, world: World) -> Iterator[None]:
         progress = error.progress if isinstance(error, Interrupted) else ""
         raise
     finally:
+        world.stop.forget()  # by each rank: the first may have been killed
         if world.rank == 0:
-            world.stop.forget()
             write_text(folder / "logs" / "verdict", f"{code}\n{sentence}\n{progress}\n")
 
 

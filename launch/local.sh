@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # One process on this machine.
-[ "$((NODES * RANKS))" = 1 ] ||
-  { echo "local.sh: the job asks for $NODES × $RANKS ranks, and this launcher starts one: take torchrun, mpirun or srun" >&2; exit 70; }
+[ "$((NODES * RANKS))" = 1 ] || {
+  echo "local.sh: the job asks for $NODES × $RANKS ranks, and this launcher starts one: take another" >&2
+  exit 70
+}
 exec "$PYTHON" -m isonet2 "$@"

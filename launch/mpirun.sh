@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# NODES × RANKS processes by the mpiexec in the PATH, on the hosts that PBS, LSF, SGE or Slurm gave it, or on this machine.
+# NODES × RANKS processes by the mpiexec in the PATH, on the hosts that PBS, LSF, SGE or Slurm gave, or on this machine.
 # launch/rank.sh runs in each; stages that are shared out then talk through mpi4py.
 HERE=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=launch/address.sh
@@ -7,10 +7,10 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 
 VERSION=$(mpiexec --version 2>&1) ||
   { echo "mpirun.sh: no mpiexec in the PATH: load your site's MPI, or pip install mpich mpi4py" >&2; exit 70; }
-case $VERSION in
+case "$VERSION $(readlink -f "$(command -v mpiexec)")" in
   *HYDRA* | *"Intel(R) MPI"*) PLACES=(-ppn "$RANKS") ;; # MPICH, Intel MPI, MVAPICH
   *"Open MPI"* | *OpenRTE* | *"Spectrum MPI"*) PLACES=(--map-by "ppr:$RANKS:node" --bind-to none) ;;
-  *PALS*) PLACES=(--ppn "$RANKS" --cpu-bind none) ;;
+  *PALS* | */pals/*) PLACES=(--ppn "$RANKS" --cpu-bind none) ;;
   *) echo "mpirun.sh: which MPI is this? mpiexec --version says: $(head -n 1 <<< "$VERSION")" >&2; exit 70 ;;
 esac
 
@@ -21,11 +21,13 @@ elif [ -n "${SLURM_JOB_NODELIST:-}" ]; then FIRST=$(scontrol show hostnames "$SL
 else FIRST=$(hostname)
 fi
 master_address "${MASTER_ADDR:-$FIRST}"
-# Another job of this host may have come to the same port.
-while (: <> "/dev/tcp/$MASTER_ADDR/$MASTER_PORT") 2> /dev/null; do MASTER_PORT=$((MASTER_PORT + 1)); done
+# Another job of this host, which is the first one as a rule, may have come to the same port.
+while (: <> "/dev/tcp/127.0.0.1/$MASTER_PORT") 2> /dev/null; do MASTER_PORT=$((MASTER_PORT + 1)); done
 
-# By env, since each mpiexec has its own option for it, and not all take the environment along to other nodes.
-exec mpiexec -n "$((NODES * RANKS))" "${PLACES[@]}" \
-  env ISONET2_MPI=1 LAUNCHER=mpirun NODES="$NODES" RANKS="$RANKS" FOLDER="$FOLDER" PYTHON="$PYTHON" CORES="$(nproc)" \
-  MASTER_ADDR="$MASTER_ADDR" MASTER_PORT="$MASTER_PORT" ${ISONET2_STOP_AT:+"ISONET2_STOP_AT=$ISONET2_STOP_AT"} \
-  bash "$HERE/rank.sh" "$@"
+# Each mpiexec has its own option to take variables along to other nodes, and not all do so by themselves.
+CARRIED=(ISONET2_MPI=1 LAUNCHER=mpirun NODES="$NODES" RANKS="$RANKS" FOLDER="$FOLDER" PYTHON="$PYTHON" CORES="$(nproc)"
+  MASTER_ADDR="$MASTER_ADDR" MASTER_PORT="$MASTER_PORT")
+for NAME in ISONET2_STOP_AT OMP_NUM_THREADS GLOO_SOCKET_IFNAME NCCL_SOCKET_IFNAME; do
+  if [ -n "${!NAME:-}" ]; then CARRIED+=("$NAME=${!NAME}"); fi
+done
+exec mpiexec -n "$((NODES * RANKS))" "${PLACES[@]}" env "${CARRIED[@]}" bash "$HERE/rank.sh" "$@"

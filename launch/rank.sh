@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One rank: what its launcher says of it, in the words of torch. run.sh sets LAUNCHER, NODES, RANKS (a node), FOLDER, PYTHON.
+# One rank: what its launcher says of it, in the words of torch. LAUNCHER, NODES, RANKS (a node), FOLDER: from run.sh.
 HERE=$(cd "$(dirname "$0")" && pwd)
 case $LAUNCHER in
   srun) RANK=${SLURM_PROCID:-} WORLD_SIZE=${SLURM_STEP_NUM_TASKS:-} LOCAL_RANK=${SLURM_LOCALID:-} ;;
@@ -16,8 +16,8 @@ export RANK WORLD_SIZE LOCAL_RANK
 # shellcheck disable=SC2153 # RANKS is run.sh's
 # Launchers may share ranks out as they like, without a word; and their exit code may not survive.
 if [ "${WORLD_SIZE:-0}" != $((NODES * RANKS)) ] || [ "${LOCAL_RANK:-$RANKS}" -ge "$RANKS" ]; then
-  WHY="rank.sh: this is rank ${RANK:-?} of ${WORLD_SIZE:-?}, local rank ${LOCAL_RANK:-?} on $(hostname), and the job asks for"
-  WHY+=" $NODES × $RANKS (nodes × ranks_per_node): start as many ranks on each node, or change resources"
+  WHY="rank.sh: this is rank ${RANK:-?} of ${WORLD_SIZE:-?}, local rank ${LOCAL_RANK:-?} on $(hostname), and the job asks"
+  WHY+=" for $NODES × $RANKS (nodes × ranks_per_node): start as many ranks on each node, or change resources"
   printf '70\n%s\n\n' "$WHY" > "$FOLDER/logs/verdict"
   echo "$WHY" >&2
   exit 70

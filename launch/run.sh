@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Run a job on the ranks that its resources section asks for; run it again, and it goes on from what is finished.
-#   bash launch/run.sh job.yaml [--launcher auto|local|torchrun|mpirun|srun] [--set section.key=value …]
-#                               [--stages a,b,c] [--restart]      --stages: of the job's, these
-# auto: srun in a Slurm allocation, mpirun in one of PBS, LSF or SGE, torchrun for several ranks on this machine (or with
-# NODE_RANK on several), else one process. Mistakes end it before any rank starts (exit 64). USR2, TERM, HUP and Ctrl-C
-# stop it at the next checkpoint (exit 75), Ctrl-C twice at once.
+#   bash launch/run.sh job.yaml [--launcher auto|local|torchrun|mpirun|srun] [--stages a,b,c] [--restart]
+#                               [--set section.key=value …]
+# auto: srun in a Slurm allocation, mpirun in one of PBS, LSF or SGE, torchrun for several ranks on this machine (or, with
+# NODE_RANK, on several), else one process. Of --stages those run that the job has. Mistakes end it before any rank starts
+# (exit 64). USR2, TERM, HUP and Ctrl-C stop it at a checkpoint (exit 75); a second Ctrl-C is passed on to the launcher.
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
 [ $# -ge 1 ] || { sed -n '2,7s/^# //p' "$0" >&2; exit 64; }
@@ -71,7 +71,8 @@ if [ "${NODE_RANK:-0}" = 0 ]; then
   HELD=0
   flock --nonblock --conflict-exit-code 75 "$FOLDER/.isonet2.lock" true || HELD=$?
   if [ "$HELD" = 75 ]; then
-    echo "run.sh: $FOLDER: another run works here ($(cat "$FOLDER/.isonet2.lock")); wait for it, or use another folder" >&2
+    HOLDER=$(cat "$FOLDER/.isonet2.lock")
+    echo "run.sh: $FOLDER: another run works here ($HOLDER); wait for it, or use another folder" >&2
     exit 64
   fi
   rm -f "$FOLDER/stop"
@@ -80,8 +81,11 @@ trap 'rm -f "$FOLDER/stop"' EXIT
 
 set -m # each step in a process group of its own: Ctrl-C is for this script, which asks the ranks to stop
 for STEP in "${STEPS[@]}"; do
-  if [ -n "$ASKED" ] || [ -e "$FOLDER/stop" ]; then exit 75; fi
-  if [ "${NODE_RANK:-0}" = 0 ]; then rm -f "$FOLDER/logs/verdict"; fi
+  if [ -n "$ASKED" ]; then exit 75; fi
+  if [ "${NODE_RANK:-0}" = 0 ]; then
+    if [ -e "$FOLDER/stop" ]; then exit 75; fi
+    rm -f "$FOLDER/logs/verdict"
+  fi
   bash "$HERE/$LAUNCHER.sh" run "$JOB" "${SETTINGS[@]}" --stages "$STEP" "${RUN[@]}" < /dev/null &
   LAUNCHED=$!
   while kill -0 "$LAUNCHED" 2> /dev/null; do wait "$LAUNCHED" || true; done # a signal ends the waiting, not the step

@@ -13,6 +13,7 @@ if [ "$NODES" -gt 1 ]; then
     exit 70
   }
   master_address "$MASTER_ADDR"
-  WHERE=(--rdzv-backend=static --nnodes="$NODES" --node-rank="$NODE_RANK" --master-addr="$MASTER_ADDR" --master-port="$MASTER_PORT")
+  WHERE=(--rdzv-backend=static --nnodes="$NODES" --node-rank="$NODE_RANK"
+    --master-addr="$MASTER_ADDR" --master-port="$MASTER_PORT")
 fi
 exec "$PYTHON" -m torch.distributed.run "${WHERE[@]}" --nproc-per-node="$RANKS" --no-python bash "$HERE/rank.sh" "$@"

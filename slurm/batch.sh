@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# Sourced by refine.sh, denoise.sh and predict.sh in their allocation, which set PROJECT. Runs the job and watches over it:
-#   USR2    Slurm's warning that the wall time ends: the ranks stop at a checkpoint (exit 75), and the job is requeued, unless
-#           three attempts in a row finished nothing
+# Sourced by refine.sh, denoise.sh and predict.sh in their allocation; they set PROJECT. Runs the job, and watches:
+#   USR2    Slurm's warning that the wall time ends: the ranks stop at a checkpoint (exit 75), and the job is requeued,
+#           unless three attempts in a row finished nothing
 #   TERM    scancel, or preemption (then Slurm itself requeues): the ranks stop at a checkpoint, and that is all
-# The exit code is that of launch/run.sh: 0 done, 64 a mistake, 70 wrong ranks, 75 interrupted and resumable, 1 a failure.
+# The exit code is that of launch/run.sh.
 set -euo pipefail
 trap 'WARNED=1; pass USR2' USR2
 trap 'CANCELLED=1; pass TERM' TERM INT
@@ -24,9 +24,10 @@ pass() { # pass SIGNAL: on to what runs
 }
 
 await() { # await COMMAND…: run it, hearing signals, and leave its exit code in CODE
+  CODE=75
+  if [ -n "$WARNED$CANCELLED" ]; then return; fi # before there was anything to pass it to
   "$@" &
   STARTED=$!
-  if [ -n "$WARNED$CANCELLED" ]; then pass TERM; fi # before there was anything to pass it to
   while kill -0 "$STARTED" 2> /dev/null; do wait "$STARTED" || true; done # a signal ends the waiting, not the command
   CODE=0
   wait "$STARTED" || CODE=$?
@@ -40,7 +41,7 @@ run_job() { # run_job job.yaml [options of launch/run.sh]
   done
   await bash "$PROJECT/launch/run.sh" "${options[@]}" --launcher srun
   logs=$(dirname "$1")/logs
-  if interrupted && finished_something "$logs/attempts" "$(sed -n 3p "$logs/verdict")"; then requeue; fi
+  if interrupted && finished_something "$logs/attempts" "$(sed -n 3p "$logs/verdict" 2> /dev/null)"; then requeue; fi
   exit "$CODE"
 }
 
@@ -62,7 +63,7 @@ finished_something() { # finished_something FILE WORD: whether WORD is another o
   if [ "$2" = "$before" ]; then count=$((count + 1)); else count=0; fi
   echo "$count $2" > "$1"
   [ "$count" -lt 3 ] || {
-    echo "batch.sh: no checkpoint in three attempts: not requeued. Take a longer wall time, or a smaller checkpoint_minutes" >&2
+    echo "batch.sh: nothing new in three attempts: not requeued; take a longer wall time or less checkpoint_minutes" >&2
     return 1
   }
 }
@@ -71,5 +72,5 @@ requeue() {
   local job=$SLURM_JOB_ID
   if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID; fi
   echo "batch.sh: the wall time ends; job $job goes back into the queue, and on from here"
-  scontrol requeue "$job" || echo "batch.sh: this site does not requeue: submit the job again, and it goes on from here" >&2
+  scontrol requeue "$job" || echo "batch.sh: this site does not requeue: submit the job again, and it goes on" >&2
 }

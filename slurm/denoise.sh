@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Run a job file without its refine section, in one Slurm allocation: everything up to denoise, then predict and report
-# with the network of denoise. For a job that has both, this gives denoised tomograms (denoised_NAME.mrc) in a fraction of the
-# time; slurm/refine.sh on the same job later does the rest. For a job that has no refine section it is slurm/refine.sh.
+# with the network of denoise. For a job that has both sections this gives denoised tomograms (denoised_NAME.mrc) in a
+# fraction of the time, and slurm/refine.sh on the same job does the rest later; for one without refine they are alike.
 #   sbatch slurm/denoise.sh job.yaml [--set section.key=value …] [--restart]
-# What slurm/refine.sh says of its lines holds here too.
+# What slurm/refine.sh says holds here too.
 #SBATCH --job-name=isonet2-denoise
 #SBATCH --nodes=1            # CHANGE with resources.nodes
 #SBATCH --ntasks-per-node=1  # CHANGE with resources.ranks_per_node
@@ -16,10 +16,11 @@
 # CHANGE: modules, Python, network: copy one of slurm/sites/ to slurm/site.env
 
 [ $# -ge 1 ] || { echo "denoise.sh: which job? sbatch slurm/denoise.sh job.yaml" >&2; exit 64; }
-# Slurm runs a copy of this file; slurm/ and launch/ lie beside the original. CHANGE, to PROJECT=/path/to/isonet2, if you moved it.
+# Slurm runs a copy of this file; slurm/ and launch/ lie beside the original.
+# CHANGE, to PROJECT=/path/to/isonet2, if you moved this file away from them.
 COMMAND=$(scontrol show job "$SLURM_JOB_ID" | sed -n '/^ *Command=/{s///p;q}') # as typed: script and arguments
 PROJECT=$(cd "$SLURM_SUBMIT_DIR" && realpath -m "${COMMAND%" $*"}/../..")
 # shellcheck source=slurm/batch.sh
-. "$PROJECT/slurm/batch.sh" || { echo "$0: there is no slurm/batch.sh in $PROJECT: set PROJECT in this script" >&2; exit 70; }
+. "$PROJECT/slurm/batch.sh" || { echo "denoise.sh: $PROJECT has no slurm/batch.sh: set PROJECT here" >&2; exit 70; }
 
 run_job "$@" --set refine=null

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Run a job file on LSF. Written from its documentation, not run by us. From the project's folder:
 #   JOB=/path/to/job.yaml bsub < slurm/lsf.sh
-# Five minutes before the run limit the ranks save what they have (exit 75), and LSF queues the job again (-Q), which goes on.
+# Five minutes before the run limit the ranks save what they have (exit 75); LSF then queues the job again (-Q "75"), and
+# it goes on from there.
 #BSUB -J isonet2
 #BSUB -n 4                     # CHANGE: nodes × ranks_per_node
 #BSUB -R "span[ptile=4]"       # CHANGE: ranks_per_node
@@ -17,5 +18,5 @@ PROJECT=${LS_SUBCWD:?}       # CHANGE, to /path/to/isonet2, if you submit from a
 # CHANGE: load what Python and mpiexec need, if those are modules: module load python spectrum-mpi
 # CHANGE: export PYTHON=/path/to/python, if isonet2 is not in the .venv that launch/install.sh makes
 
-export ISONET2_STOP_AT=$(($(date +%s) + HOURS * 3600 - 300)) # what LSF signals also reaches mpiexec, which would end at once
+export ISONET2_STOP_AT=$(($(date +%s) + HOURS * 3600 - 300)) # a signal of LSF would also reach mpiexec, and end it
 exec bash "$PROJECT/launch/run.sh" "${JOB:?which job? JOB=/path/to/job.yaml bsub < slurm/lsf.sh}" --launcher mpirun

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Run a job file on PBS Pro. Written from its documentation, not run by us. From the project's folder:
 #   qsub -v JOB=/path/to/job.yaml slurm/pbs.sh
-# Five minutes before the wall time ends the ranks save what they have (exit 75): the same command goes on from there. For a job
-# that needs three wall times, three at once: FIRST=$(qsub …); SECOND=$(qsub -W depend=afterany:$FIRST …); …
+# Five minutes before the wall time ends the ranks save what they have (exit 75): the same command goes on from there.
+# For a job that needs several wall times, as many at once: ONE=$(qsub …); TWO=$(qsub -W depend=afterany:$ONE …); …
 #PBS -N isonet2
 #PBS -l select=1:ncpus=32:ngpus=4:mpiprocs=4:mem=256gb  # CHANGE: select: nodes; mpiprocs: ranks_per_node; a GPU for each
 #PBS -l place=scatter

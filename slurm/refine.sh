@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Run a job file, all its stages, in one Slurm allocation:
 #   sbatch slurm/refine.sh job.yaml [--set section.key=value …] [--restart]
-# Nodes and tasks must be those of the job's resources section; slurm/submit.sh sees to that. By hand, options before the
-# script win over the lines below:
+# Nodes and tasks must be those of the job's resources section; slurm/submit.sh sees to that. By hand, options before
+# the script win over the lines below:
 #   sbatch --nodes=2 --ntasks-per-node=4 --gres=gpu:4 slurm/refine.sh job.yaml
-# Five minutes before the wall time ends the ranks save what they have, and the job goes back into the queue and on from there.
+# Five minutes before the wall time ends the ranks save what they have; the job goes back into the queue, and on from
+# there.
 #SBATCH --job-name=isonet2
 #SBATCH --nodes=1            # CHANGE with resources.nodes
 #SBATCH --ntasks-per-node=1  # CHANGE with resources.ranks_per_node
@@ -17,10 +18,11 @@
 # CHANGE: modules, Python, network: copy one of slurm/sites/ to slurm/site.env
 
 [ $# -ge 1 ] || { echo "refine.sh: which job? sbatch slurm/refine.sh job.yaml" >&2; exit 64; }
-# Slurm runs a copy of this file; slurm/ and launch/ lie beside the original. CHANGE, to PROJECT=/path/to/isonet2, if you moved it.
+# Slurm runs a copy of this file; slurm/ and launch/ lie beside the original.
+# CHANGE, to PROJECT=/path/to/isonet2, if you moved this file away from them.
 COMMAND=$(scontrol show job "$SLURM_JOB_ID" | sed -n '/^ *Command=/{s///p;q}') # as typed: script and arguments
 PROJECT=$(cd "$SLURM_SUBMIT_DIR" && realpath -m "${COMMAND%" $*"}/../..")
 # shellcheck source=slurm/batch.sh
-. "$PROJECT/slurm/batch.sh" || { echo "$0: there is no slurm/batch.sh in $PROJECT: set PROJECT in this script" >&2; exit 70; }
+. "$PROJECT/slurm/batch.sh" || { echo "refine.sh: $PROJECT has no slurm/batch.sh: set PROJECT here" >&2; exit 70; }
 
 run_job "$@"

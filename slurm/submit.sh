@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Check a job and submit it to Slurm with what its resources section asks for:
-#   bash slurm/submit.sh job.yaml [section.key=value …] [--script refine|denoise|predict] [--array[=N]] [-- sbatch's options …]
-# --array predicts one tomogram a task (at most N at once), and then writes the STAR file and the report in a job of its own.
-# Where resources says nothing, the #SBATCH lines of slurm/refine.sh (denoise.sh, predict.sh) and slurm/site.env hold.
+#   bash slurm/submit.sh job.yaml [section.key=value …] [--script refine|denoise|predict] [-- sbatch's options …]
+#   bash slurm/submit.sh job.yaml [section.key=value …] --array[=N] [-- sbatch's options …]
+# --array: predict, one tomogram a task, at most N at once; a job behind it writes the STAR file and the report.
+# Where resources says nothing, slurm/site.env and the #SBATCH lines of slurm/refine.sh (denoise.sh, predict.sh) hold.
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
-[ $# -ge 1 ] || { sed -n '2,5s/^# //p' "$0" >&2; exit 64; }
+[ $# -ge 1 ] || { sed -n '2,6s/^# //p' "$0" >&2; exit 64; }
 
 JOB=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 shift
@@ -31,9 +32,12 @@ if [ -f "$HERE/site.env" ]; then . "$HERE/site.env"; fi
 # shellcheck source=launch/python.sh
 . "$HERE/../launch/python.sh"
 "$PYTHON" -m isonet2 validate "$JOB" "${SETTINGS[@]}"
-eval "$("$PYTHON" -m isonet2 plan "$JOB" "${SETTINGS[@]}" --json | "$PYTHON" "$HERE/../launch/plan.py")" # FOLDER, SBATCH, SBATCH_ONE, TOMOGRAMS
+PLAN=$("$PYTHON" -m isonet2 plan "$JOB" "${SETTINGS[@]}" --json)
+PLAN=$("$PYTHON" "$HERE/../launch/plan.py" <<< "$PLAN")
+eval "$PLAN" # FOLDER, SBATCH, SBATCH_ONE, TOMOGRAMS
 if [ -n "$ARRAY" ]; then # each task, and the one that writes the STAR file, is one rank
-  [ -n "$TOMOGRAMS" ] || { echo "submit.sh: --array: which tomograms there are is known once prepare_star has run" >&2; exit 64; }
+  [ -n "$TOMOGRAMS" ] ||
+    { echo "submit.sh: --array: which tomograms there are is known once prepare_star has run" >&2; exit 64; }
   SBATCH=("${SBATCH_ONE[@]}")
   SETTINGS+=(--set resources.nodes=1 --set resources.ranks_per_node=1)
 fi
@@ -50,4 +54,5 @@ if [ -z "$ARRAY" ]; then
   exit
 fi
 TASKS=$(submit --array="$TOMOGRAMS${ARRAY#all}" --output="$FOLDER/logs/slurm-%A_%a.out" "$@")
-echo "submitted as $TASKS, tasks $TOMOGRAMS; then STAR file and report as $(submit --dependency="afterany:${TASKS%%;*}" "$@")"
+WRITER=$(submit --dependency="afterany:${TASKS%%;*}" "$@")
+echo "submitted as $TASKS, tasks $TOMOGRAMS; behind it, for STAR file and report, $WRITER"

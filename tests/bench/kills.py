@@ -5,7 +5,7 @@
 Each kill is of one stage of `isonet2 run`, after a random share of the time that the stage takes: of one process, or
 of two ranks of torchrun, all at once or one of them alone. Afterwards no process is left and each file that has its
 name is whole; the same command ends well; and maps, list, cubes, networks and losses are bit by bit those of a job that
-was left in peace. One line for each kill, also in WORK/kills.txt: a second start goes on behind it.
+was left in peace. One line for each kill, also in WORK/kills.jsonl: a second start goes on behind it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,9 +79,14 @@ class Kill:
         ranks = dice.choice((1, 1, 1, 2))
         return Kill(number, stages[number % len(stages)], ranks, ranks == 2 and dice.random() < 0.5, dice.random())
 
-    def __str__(self) -> str:
-        victim = "one process" if self.ranks == 1 else "one of two ranks" if self.alone else "both ranks"
-        return f"{self.number:3d}  {self.stage:12s}  {victim:16s}  at {self.moment:4.0%}"
+    @property
+    def learners(self) -> int:
+        """How many ranks the networks come from: sums over two are other ones in the last bit, and all else is not."""
+        return 1 if self.stage in ("predict", "report") else self.ranks
+
+    @property
+    def victim(self) -> str:
+        return "one process" if self.ranks == 1 else "one of two ranks" if self.alone else "both ranks"
 
 
 class Run:
@@ -123,15 +129,17 @@ class Run:
         return self._code
 
     def end(self, *, alone: bool, dice: random.Random) -> None:
-        """SIGKILL, for all at one moment, or for one rank, whom its launcher has to miss."""
+        """SIGKILL, unless it has ended: for all at one moment, or for one rank, whom its launcher has to miss."""
+        if self.code is not None:
+            return
         launcher = psutil.Process(self._pid)
         family = [launcher, *launcher.children(recursive=True)]
         ranks = [process for process in launcher.children() if "RANK" in process.environ()]
         victims = [dice.choice(ranks)] if alone and ranks else family
-        for victim in victims:
-            victim.suspend()
-        for victim in victims:
-            victim.kill()
+        for act in (psutil.Process.suspend, psutil.Process.kill):
+            for victim in victims:
+                with suppress(psutil.NoSuchProcess):  # it had come to its end
+                    act(victim)
 
     def alive(self) -> list[int]:
         """The processes that work in the folder."""
@@ -175,8 +183,15 @@ class Reference:
                     raise SystemExit(f"the reference failed:\n{run.said[-3000:]}")
             (folder / "done").touch()
         records = [json.loads((self.folder / "stages" / f"{stage}.json").read_text()) for stage in FILLS]
-        self.seconds = {record["stage"]: float(record["seconds"]) for record in records}
+        self._seconds = {record["stage"]: float(record["seconds"]) for record in records}
+        self._said = (self.folder / "logs" / "rank0000.log").read_text()
         self.results = results(self.folder)
+
+    def moment(self, kill: Kill) -> tuple[int, float]:
+        """The place in its stage, whatever the speed of the machine: after so many lines, and so many seconds."""
+        lines = lines_of(kill.stage, self._said)
+        after, rest = divmod(kill.moment * (lines + 1), 1)
+        return int(after), rest * self._seconds[kill.stage] / (lines + 1)
 
     def before(self, stage: str, folder: Path, stars: Path) -> None:
         """Copy the job as it was before this stage."""
@@ -192,6 +207,11 @@ class Reference:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
+def lines_of(stage: str, said: str) -> int:
+    """How many lines a stage has said between its first and its last."""
+    return said.partition(f"{stage}: starts")[2].partition(f"{stage}: done")[0].count("\n") - 1
+
+
 def results(folder: Path) -> dict[str, Any]:
     """The bytes of maps, list, cubes and networks, and the losses; caches are called by times of their maps."""
     found: dict[str, Any] = {}
@@ -205,24 +225,25 @@ def results(folder: Path) -> dict[str, Any]:
     return found
 
 
-def trouble(kill: Kill, work: Path, reference: Reference, stars: Path) -> tuple[list[str], str]:
-    """Do it: all that was not as it should be, and what the kill met."""
+def outcome(kill: Kill, work: Path, reference: Reference, stars: Path) -> tuple[list[str], str]:
+    """Do it: all that was not as it should be, and the stage that it met, which may be one behind that aimed at."""
     folder = work / "killed" / str(kill.number)
     shutil.rmtree(folder, ignore_errors=True)
     reference.before(kill.stage, folder, stars)
     words = [] if kill.stage == "report" else ["--stages", ",".join(stage for stage in FILLS if stage != "report")]
     run = Run(folder, kill.ranks, *words)
-    if not wait_for(lambda: f"{kill.stage}: starts" in run.said or run.code is not None):
+    start, done = f"{kill.stage}: starts", f"{kill.stage}: done"
+    lines, seconds = reference.moment(kill)
+    if not wait_for(lambda: start in run.said or run.code is not None):
         return ["it did not start"], ""
-    time.sleep(kill.moment * reference.seconds[kill.stage])
-    if run.code is not None:
-        return [f"it ended by itself with {run.code}: {run.said[-500:]}"], ""
+    wait_for(lambda: lines_of(kill.stage, run.said) >= lines or done in run.said or run.code is not None)
+    time.sleep(seconds)
     run.end(alone=kill.alone, dice=random.Random(kill.number))
     found = [] if wait_for(lambda: run.code is not None, ENDING_S) else [f"still running {ENDING_S:g} s later"]
-    met = run.said.splitlines()[-1][:60] if run.said else ""
+    met = [stage for stage in FILLS if f"{stage}: starts" in run.said][-1]
     if not wait_for(lambda: not run.alive(), ENDING_S):
         found.append(f"orphans: {run.alive()}")
-    found += half_files(folder)
+    found += half_files(folder) + (["a request to stop is left"] if (folder / "stop").exists() else [])
     again = finish(folder, kill.ranks, *words)
     if again.code != 0:
         found.append(f"the next run ended with {again.code}: {again.said[-500:]}")
@@ -246,25 +267,27 @@ def main() -> int:
     work = given.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     kills = [Kill.of(number, given.stages, given.seed) for number in range(given.count)]
-    lines = work / "kills.txt"
-    done = lines.read_text().splitlines() if lines.exists() else []
+    path = work / "kills.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     references: dict[int, Reference] = {}
     for name in ("torch._dynamo", "isonet2.pipeline", *(f"isonet2.stages.{stage}" for stage in FILLS)):
         importlib.import_module(name)  # here once, and not in every fork
-    for kill in kills[len(done) :]:
-        for ranks in {1, kill.ranks} - references.keys():
+    for kill in kills[len(lines) :]:
+        for ranks in {1, kill.learners} - references.keys():
             references[ranks] = Reference(work / f"reference{ranks}", ranks)
         started = time.monotonic()
-        found, met = trouble(kill, work, references[kill.ranks], work / "reference1" / "stars")
-        seconds = time.monotonic() - started
-        done.append(f"{kill}  {seconds:5.1f} s  {'; '.join(found) or 'well'}  <{met}>")
-        print(done[-1], flush=True)
-        with lines.open("a") as file:
-            file.write(done[-1].replace("\n", " ") + "\n")
-    well = Counter(kill.stage for kill, line in zip(kills, done, strict=False) if "  well  <" in line)
-    every = Counter(kill.stage for kill in kills)
+        found, met = outcome(kill, work, references[kill.learners], work / "reference1" / "stars")
+        seconds = round(time.monotonic() - started, 1)
+        lines.append({"kill": kill.number, "stage": met, "victim": kill.victim, "seconds": seconds, "trouble": found})
+        print(
+            f"{kill.number:3d}  {met:12s}  {kill.victim:16s}  {seconds:5.1f} s  {'; '.join(found) or 'well'}",
+            flush=True,
+        )
+        with path.open("a") as file:
+            file.write(json.dumps(lines[-1]) + "\n")
+    well, every = (Counter(line["stage"] for line in lines if not (only and line["trouble"])) for only in (True, False))
     print("  ".join(f"{stage} {well[stage]}/{every[stage]}" for stage in FILLS if every[stage]))
-    print(f"{well.total()} of {len(kills)} kills: nothing half, no orphan, the next run ended as if nothing had been")
+    print(f"{well.total()} of {len(lines)} kills: nothing half, no orphan, the next run ended as if nothing had been")
     return 0 if well.total() == len(kills) else 1
 
 

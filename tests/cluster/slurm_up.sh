@@ -3,7 +3,7 @@
 #   bash tests/cluster/slurm_up.sh FOLDER      installs what Debian has of it, if need be (root, some 15 s)
 #   FOLDER/on HOST COMMAND…                    runs a command there (sbatch and its like on login)
 #   bash tests/cluster/slurm_down.sh FOLDER    ends what this started, and nothing else
-# Nothing is written outside FOLDER but /etc/netns/<prefix>-*. FOLDER/pids lists what runs, FOLDER/prefix names the namespaces.
+# Outside FOLDER it writes /etc/netns/<prefix>-* alone. FOLDER/pids lists what runs, FOLDER/prefix names the namespaces.
 set -euo pipefail
 BASE=${1:?in which folder?}
 NODES=(n1 n2 n3 n4)
@@ -13,9 +13,11 @@ PREFIX=iso$$
 [ "$(id -u)" = 0 ] || { echo "slurm_up: needs root, for namespaces" >&2; exit 2; }
 
 NEEDED=(slurmctld slurmd slurm-client munge iproute2)
-if ! command -v slurmctld slurmd sbatch munged ip > /dev/null; then
+missing() { for program in slurmctld slurmd sbatch munged ip; do command -v "$program" > /dev/null || return 0; done; false; }
+if missing; then
   mkdir -p "$BASE"
-  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${NEEDED[@]}"; } > "$BASE/apt.log" 2>&1 ||
+  export DEBIAN_FRONTEND=noninteractive
+  { apt-get update -qq && apt-get install -y --no-install-recommends "${NEEDED[@]}"; } > "$BASE/apt.log" 2>&1 ||
     { echo "slurm_up: apt-get install ${NEEDED[*]} failed: $(tail -n 1 "$BASE/apt.log")" >&2; exit 3; }
 fi
 install -d -m 755 "$BASE" "$BASE"/{state,log,dev,munge}
@@ -57,7 +59,7 @@ ReturnToService=2
 KillWait=20
 MinJobAge=900
 MessageTimeout=20
-$(for n in "${!NODES[@]}"; do echo "NodeName=${NODES[n]} NodeAddr=$NET.$((11 + n)) CPUs=$CPUS RealMemory=16000 Gres=gpu:4 State=UNKNOWN"; done)
+$(for n in "${!NODES[@]}"; do echo "NodeName=${NODES[n]} NodeAddr=$NET.$((11 + n)) CPUs=$CPUS RealMemory=16000 Gres=gpu:4"; done)
 PartitionName=main Nodes=n[1-4] Default=YES MaxTime=INFINITE DefaultTime=10 DefMemPerCPU=100 State=UP
 CONF
 echo "NodeName=n[1-4] Name=gpu File=$BASE/dev/gpu[0-3]" > "$BASE/gres.conf"

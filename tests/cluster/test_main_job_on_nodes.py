@@ -35,7 +35,7 @@ def predicted(cluster: Cluster, copy: Callable[[str], Path]) -> tuple[Path, list
     submit = ("bash", str(cluster.project / "slurm" / "submit.sh"), str(folder / "job.yaml"))
     said = cluster.on("login", *submit, "report.output=all.html", "--array=2").stdout
     array = said.split("submitted as ")[1].split(",")[0]
-    writer = said.split("report as ")[1].strip()
+    writer = said.split("and report, ")[1].strip()
     cluster.ended(writer)
     return folder, [f"{array}_1", f"{array}_2", writer]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from main_job import ENVIRONMENT
-from small_job import JOB, before, results, run
+from small_job import JOB, after, before, results, run
 
 from isonet2.cli import main
 from isonet2.errors import UserError
@@ -78,6 +78,16 @@ def test_one_tomogram_that_fails_says_why(trained: Path, monkeypatch: pytest.Mon
     assert "predict takes no tomogram of that index" in note.with_name("9.fail").read_text()
     assert run(trained, *PREDICT, "--tomogram", "3") == 0
     assert sorted(path.name for path in note.parent.iterdir()) == ["3.ok", "9.fail"]
+
+
+def test_one_tomogram_that_is_stopped_stops_no_other(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        after(patch, 1, "isonet2.stages.predict.predict_row")
+        assert run(trained, *PREDICT, "--tomogram", "2") == 75
+    assert not list((trained / "stages" / "predict").iterdir())
+    assert not (trained / "stop").exists()
+    assert run(trained, *PREDICT, "--tomogram", "1") == 0
+    assert run(trained, *PREDICT, "--tomogram", "2") == 0
 
 
 def test_tomograms_share_a_folder_with_each_other_and_with_nobody_else(trained: Path, capfd: Capture) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -124,6 +125,28 @@ def test_a_truncated_shard_is_made_again(source: Source, tmp_path: Path) -> None
         CubeCache(made.folder)
     assert extract([source], SETTINGS, tmp_path, World()).seconds > 0
     assert shard.read_bytes() == whole
+
+
+def test_files_of_another_node_are_waited_for(source: Source, tmp_path: Path) -> None:
+    made = extract([source], SETTINGS, tmp_path, World())
+    for name in ("index.json", "0000_000.h5"):
+        (made.folder / name).rename(tmp_path / "on its way")
+        later = threading.Timer(0.3, (tmp_path / "on its way").rename, [made.folder / name])
+        later.start()
+        assert len(CubeCache(made.folder)) == 12
+        later.join()
+
+
+def test_an_index_with_another_byte_is_made_again_and_shards_are_kept(source: Source, tmp_path: Path) -> None:
+    made = extract([source], SETTINGS, tmp_path, World())
+    index, time = made.folder / "index.json", (made.folder / "0000_000.h5").stat().st_mtime_ns
+    whole = index.read_text()
+    index.write_text(whole.replace('"count": 12', '"count": 13'))
+    with pytest.raises(UserError, match=r"index\.json: damaged"):
+        CubeCache(made.folder)
+    extract([source], SETTINGS, tmp_path, World())
+    assert index.read_text() == whole
+    assert (made.folder / "0000_000.h5").stat().st_mtime_ns == time
 
 
 def test_the_index_says_what_is_there(source: Source, tmp_path: Path) -> None:

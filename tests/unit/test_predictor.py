@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,19 @@ def test_rows_that_a_kill_left_of_another_network_are_removed_and_those_of_other
     assert sorted(path.name for path in (tmp_path / "o").iterdir()) == sorted(
         [".finished", other.waiting.name, "corrected_t.mrc"]
     )
+
+
+def test_rows_of_another_node_are_waited_for(source: Source, tmp_path: Path) -> None:
+    plan = plan_of(source, tmp_path / "o", networks=("one",))
+    predictor = Predictor(nn.Identity(), CPU, 16, 4, apply_mw_x1=False)
+    for row in range(len(plan.tiling.z)):
+        predict_row(plan, row, [predictor])
+    plan.waiting_row(0, 0).rename(tmp_path / "on its way")
+    later = threading.Timer(0.3, (tmp_path / "on its way").rename, [plan.waiting_row(0, 0)])
+    later.start()
+    put_together(plan)
+    later.join()
+    assert plan.outputs[0].exists()
 
 
 def test_a_map_that_changed_is_normalised_anew(source: Source, tmp_path: Path) -> None:

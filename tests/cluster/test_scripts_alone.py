@@ -1,0 +1,180 @@
+"""What the scripts decide by themselves, without a cluster and without ranks."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LAUNCH = ROOT / "launch"
+Attempt = Callable[[str, int], bool]
+
+
+def bash(script: Path | str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A script file, or a line of script, with these variables added to the environment."""
+    command = ["bash", str(script)] if isinstance(script, Path) else ["bash", "-c", script, "bash"]
+    env = {**os.environ, "PYTHON": sys.executable, **environment}
+    return subprocess.run([*command, *words], env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture
+def goes_back(tmp_path: Path) -> Attempt:
+    """goes_back(word, restarts): whether an attempt that ended with this word of progress is requeued."""
+    line = f'PROJECT="{ROOT}"; . "{ROOT}/slurm/batch.sh"; finished_something "{tmp_path}/attempts" "$1"'
+    return lambda word, restarts: bash(line, word, SLURM_RESTART_COUNT=str(restarts)).returncode == 0
+
+
+def test_three_attempts_without_progress_are_the_last(goes_back: Attempt) -> None:
+    assert [goes_back("refine: step 40", n) for n in range(5)] == [True, True, True, False, False]
+
+
+def test_progress_gives_new_attempts(goes_back: Attempt) -> None:
+    words = ["refine: step 1", "refine: step 1", "refine: step 1", "refine: step 2", "refine: step 2", "refine: step 2"]
+    assert all(goes_back(word, n) for n, word in enumerate(words))
+
+
+def test_a_person_who_submits_again_has_new_attempts(goes_back: Attempt) -> None:
+    assert not all(goes_back("refine: step 40", n) for n in range(5))
+    assert goes_back("refine: step 40", 0)
+
+
+@pytest.mark.parametrize(
+    ("version", "folder", "options"),
+    [
+        ("HYDRA build details:\n    Version: 4.3.0", "bin", "-n 6 -ppn 3"),
+        ("Intel(R) MPI Library for Linux* OS, Version 2021.13", "bin", "-n 6 -ppn 3"),
+        ("mpiexec (Open MPI) 5.0.11", "bin", "-n 6 --map-by ppr:3:node --bind-to none"),
+        ("mpiexec (OpenRTE) 4.1.4", "bin", "-n 6 --map-by ppr:3:node --bind-to none"),
+        ("mpirun (IBM Spectrum MPI) 10.4.0.6", "bin", "-n 6 --map-by ppr:3:node --bind-to none"),
+        ("version 1.3.4", "cray/pals/bin", "-n 6 --ppn 3 --cpu-bind none"),
+    ],
+)
+def test_each_mpiexec_is_asked_in_its_own_words(version: str, folder: str, options: str, tmp_path: Path) -> None:
+    """And whatever it is, the ranks hear where the first host of the scheduler is."""
+    mpiexec = tmp_path / folder / "mpiexec"
+    mpiexec.parent.mkdir(parents=True)
+    mpiexec.write_text(f'#!/bin/sh\n[ "$1" = --version ] && echo "{version}" || printf "%s " "$@"\n')
+    mpiexec.chmod(0o755)
+    (tmp_path / "hosts").write_text("10.1.2.3\n10.1.2.3\n10.1.2.4\n")
+    done = bash(
+        LAUNCH / "mpirun.sh", "run", "job.yaml",
+        PATH=f"{mpiexec.parent}:{os.environ['PATH']}", PBS_NODEFILE=str(tmp_path / "hosts"), LAUNCHER="mpirun",
+        NODES="2", RANKS="3", FOLDER="/a job", MASTER_PORT="29998", ISONET2_STOP_AT="17",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{options} env ISONET2_MPI=1 LAUNCHER=mpirun NODES=2 RANKS=3 FOLDER=/a job ")
+    assert " MASTER_ADDR=10.1.2.3 MASTER_PORT=29998 ISONET2_STOP_AT=17" in done.stdout
+    assert done.stdout.endswith("/launch/rank.sh run job.yaml ")
+
+
+def test_several_nodes_do_not_meet_at_a_loopback_address() -> None:
+    line = f'. "{LAUNCH}/address.sh"; NODES=2 LAUNCHER=srun; master_address localhost'
+    done = bash(line)
+    assert done.returncode == 70
+    assert "localhost, is 127.0.0.1 here" in done.stderr
+
+
+def test_torchrun_on_several_nodes_asks_which_of_them_this_is() -> None:
+    done = bash(LAUNCH / "torchrun.sh", "run", "job.yaml", NODES="2", RANKS="2", LAUNCHER="torchrun", MASTER_PORT="1")
+    assert done.returncode == 70
+    assert "start this on each, with its number from 0 on in NODE_RANK" in done.stderr
+
+
+def test_ranks_of_another_layout_end_with_70_and_leave_it_in_the_verdict(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    step = {"SLURM_PROCID": "1", "SLURM_STEP_NUM_TASKS": "3", "SLURM_LOCALID": "1"}
+    done = bash(
+        LAUNCH / "rank.sh", "run", "job.yaml", LAUNCHER="srun", NODES="2", RANKS="2", FOLDER=str(tmp_path), **step
+    )
+    assert done.returncode == 70
+    code, why, *_ = (tmp_path / "logs" / "verdict").read_text().split("\n")
+    assert (code, why) == ("70", done.stderr.strip())
+    assert "rank 1 of 3, local rank 1" in why
+    assert "the job asks for 2 × 2" in why
+
+
+@pytest.mark.parametrize(
+    ("launcher", "cores", "threads"),
+    [("srun", "1", "5"), ("mpirun", "1000000", None), ("mpirun", "1", "1")],
+    ids=["Slurm says", "bound to cores of its own", "shared by the ranks of the node"],
+)
+def test_threads_are_the_cores_of_the_rank(launcher: str, cores: str, threads: str | None, tmp_path: Path) -> None:
+    """The job asks for more ranks than there are cores."""
+    said = tmp_path / "python"
+    said.write_text("#!/bin/sh\necho $OMP_NUM_THREADS\n")
+    said.chmod(0o755)
+    ranks = str(os.cpu_count() or 1)
+    slurm = {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": ranks, "SLURM_LOCALID": "0", "SLURM_CPUS_PER_TASK": "5"}
+    hydra = {"PMI_RANK": "0", "PMI_SIZE": ranks, "MPI_LOCALRANKID": "0"}
+    line = f'unset OMP_NUM_THREADS; exec bash "{LAUNCH}/rank.sh" run job.yaml'
+    settings = {"LAUNCHER": launcher, "CORES": cores, "NODES": "1", "RANKS": ranks, "FOLDER": str(tmp_path)}
+    done = bash(line, **settings, **slurm, **hydra, PYTHON=str(said))
+    assert done.stdout.strip() == (threads or str(len(os.sched_getaffinity(0)))), done.stderr
+
+
+@pytest.mark.parametrize(("script", "where"), [("pbs.sh", "PBS_O_WORKDIR"), ("lsf.sh", "LS_SUBCWD")])
+def test_other_schedulers_get_a_deadline_before_their_wall_time(script: str, where: str, tmp_path: Path) -> None:
+    project = tmp_path / "the project"
+    (project / "launch").mkdir(parents=True)
+    (project / "launch" / "run.sh").write_text('echo "$ISONET2_STOP_AT|$*"\n')
+    shutil.copytree(ROOT / "slurm", project / "slurm")
+    done = bash(project / "slurm" / script, JOB="/a job/job.yaml", **{where: str(project)})
+    deadline, words = done.stdout.strip().split("|")
+    assert abs(int(deadline) - (time.time() + 24 * 3600 - 300)) < 60
+    assert words == "/a job/job.yaml --launcher mpirun"
+
+
+PLAN = {
+    "folder": "/it's a job",
+    "stages": ["extract", "denoise", "predict", "report"],
+    "steps": [
+        {"kind": "shared", "stages": ["extract"]},
+        {"kind": "training", "stages": ["denoise"]},
+        {"kind": "shared", "stages": ["predict", "report"]},
+    ],
+    "nodes": 2,
+    "ranks_per_node": 4,
+    "tomogram_indices": [7, 1, 2, 3],
+    "slurm": {
+        "nodes": 2, "ranks_per_node": 4, "cpus_per_rank": 16, "gpus_per_node": 4, "memory_gb": 90.5,
+        "wall_time": "1-00:00:00", "partition": "gpu", "account": None,
+    },
+}  # fmt: skip
+
+
+def planned(*words: str, name: str) -> tuple[int, str]:
+    """What a shell finds in a variable after the plan; the exit code of the script before that."""
+    command = [sys.executable, str(LAUNCH / "plan.py"), *words]
+    done = subprocess.run(command, input=json.dumps(PLAN), capture_output=True, text=True, check=False)
+    return done.returncode, bash(f'{done.stdout}\nprintf "%s|" "${{{name}[@]}}"').stdout
+
+
+SBATCH = "--nodes={}|--ntasks-per-node={}|--gres=gpu:{}|--cpus-per-task=16|--mem={}G|--time=1-00:00:00|--partition=gpu|"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FOLDER", "/it's a job|"),
+        ("STEPS", "extract|denoise|predict,report|"),
+        ("TOMOGRAMS", "1-3,7|"),
+        ("SBATCH", SBATCH.format(2, 4, 4, 91)),
+        ("SBATCH_ONE", SBATCH.format(1, 1, 1, 23)),
+    ],
+)
+def test_the_shell_reads_the_plan(name: str, value: str) -> None:
+    assert planned(name=name) == (0, value)
+
+
+def test_of_the_stages_asked_for_those_run_that_the_job_has() -> None:
+    assert planned("refine,report", name="STEPS") == (0, "report|")
+    assert planned("repot", name="STEPS")[0] == 64
+    assert planned("refine", name="STEPS")[0] == 64
