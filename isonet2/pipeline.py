@@ -77,10 +77,12 @@ def predict_tomogram(job: Job, index: int) -> None:
     notes.mkdir(parents=True, exist_ok=True)
     with _together(job, ["predict"], notes / f"{index}.stop") as world, ExitStack() as stack:
         on_first_rank(world, lambda: stack.enter_context(holding(job.folder, together=True)))
-        key = ""
-        for name in _up_to(job, "predict")[:-1]:
-            key = on_first_rank(world, partial(_finished_key, name, job, key))
+        earlier = on_first_rank(world, lambda: resolved_job(job.folder))
+        job = with_batch_sizes(job, fixed_batch_sizes(job, earlier, world.size))
         try:
+            key = ""
+            for name in _up_to(job, "predict")[:-1]:
+                key = on_first_rank(world, partial(_finished_key, name, job, key))
             importlib.import_module("isonet2.stages.predict").run(job, world, tomogram=index)
         except Interrupted:
             raise
@@ -148,7 +150,8 @@ def _own_folders(job: Job) -> list[Path]:
     named = [
         getattr(section, key) for key in ("output_dir", "cache_dir") for section in sections if hasattr(section, key)
     ]
-    return [path for path in map(job.path, {"stages", *named}) if job.folder in path.parents]
+    folders = [job.path(name).resolve() for name in {"stages", *named}]
+    return [folder for folder in folders if job.folder.resolve() in folder.parents]
 
 
 def _up_to(job: Job, last: str) -> list[str]:

@@ -109,6 +109,7 @@ class Run:
         if ranks > 1:
             torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
             os.execv(sys.executable, [sys.executable, *torchrun, "-m", "isonet2", *words])
+        code = 1
         try:
             from isonet2.cli import main
 
