@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,8 +18,9 @@ from isonet2.data.tiles import Tiling, tile_volume
 from isonet2.inference.predictor import Predictor, add_rows
 from isonet2.io.atomic import appeared
 from isonet2.io.fingerprint import fingerprint
-from isonet2.io.finished import has_part, is_finished, mark_finished, read_plane, write_part
+from isonet2.io.finished import is_finished, mark_finished
 from isonet2.io.mrc import read_header, writing_mrc
+from isonet2.io.parts import Parts, has_part, read_plane, write_part
 from isonet2.job.models import Predict
 from isonet2.physics.normalise import Normalisation
 
@@ -42,13 +41,13 @@ class Prediction:
     """Changes with everything that the result depends on."""
 
     @property
-    def waiting(self) -> Path:
-        """Folder of the rows that are done."""
-        return self.outputs[0].with_name(f".{self.outputs[0].stem}.{self.key}")
+    def parts(self) -> Parts:
+        """What the rows of tiles add to each output, once they are done."""
+        return Parts(self.outputs[0], self.key)
 
     def waiting_row(self, output: int, row: int) -> Path:
         """Where what one row of tiles adds to one output waits for the others."""
-        return self.waiting / f"{output}_{row:04d}.npy"
+        return self.parts.path(f"{output}_{row:04d}")
 
 
 def plan_prediction(
@@ -129,7 +128,7 @@ def is_predicted(prediction: Prediction) -> bool:
     """Whether the outputs are there and unharmed; then no rows are left either."""
     done = all(is_finished(output, prediction.key) for output in prediction.outputs)
     if done:
-        _forget_rows(prediction)
+        prediction.parts.forget()
     return done
 
 
@@ -145,11 +144,4 @@ def put_together(prediction: Prediction) -> None:
             for plane in add_rows(tiling, rows):
                 volume.append(normalisation.to_file(plane)[None])
         mark_finished(path, prediction.key)
-    _forget_rows(prediction)
-
-
-def _forget_rows(prediction: Prediction) -> None:
-    """Of this prediction, and what a kill left of the same tomogram by another network or setting."""
-    name = re.compile(re.escape(prediction.waiting.stem) + r"\.[0-9a-f]{12}")
-    for folder in [path for path in prediction.waiting.parent.iterdir() if name.fullmatch(path.name)]:
-        shutil.rmtree(folder)
+    prediction.parts.forget()

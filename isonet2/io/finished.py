@@ -1,24 +1,18 @@
-"""Which outputs and parts of outputs are there already, whole and unharmed, and from what they were made."""
+"""Which outputs are there already, whole and unharmed, and from what they were made."""
 
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from isonet2 import log
 from isonet2.errors import UserError
-from isonet2.io.atomic import replacing
 from isonet2.io.mrc import read_header, written_here
 from isonet2.io.sealed import read_sealed, write_sealed
 
 _BLOCK = 1 << 20
-_TAIL = 4  # bytes of a part's checksum
 
 
 def is_finished(output: Path, key: str) -> bool:
@@ -84,38 +78,3 @@ def _digest(output: Path) -> str:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _checksum(path: Path) -> int:
-    checksum = 0
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            checksum = zlib.crc32(block, checksum)
-    return checksum
-
-
-def write_part(path: Path, values: npt.NDArray[np.float32]) -> None:
-    """Leave an array for whoever puts the parts together: a .npy file with its checksum behind."""
-    with replacing(path) as part:
-        np.save(part, values)
-        checksum = _checksum(part)
-        with part.open("ab") as file:
-            file.write(checksum.to_bytes(_TAIL, "little"))
-
-
-def has_part(path: Path) -> bool:
-    """Whether a part is there; one that was harmed since it was written is removed."""
-    if not path.exists():
-        return False
-    with path.open("rb") as file:
-        content = file.read()
-    if content and zlib.crc32(content[:-_TAIL]) == int.from_bytes(content[-_TAIL:], "little"):
-        return True
-    log.warn(f"{path}: damaged; it is made again")
-    path.unlink()
-    return False
-
-
-def read_plane(path: Path, plane: int) -> npt.NDArray[np.float32]:
-    """One plane of a part. The file is closed again, since what stays mapped counts as memory in use."""
-    return np.array(np.load(path, mmap_mode="r")[plane])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from isonet2.errors import LaunchError
 from isonet2.parallel.groups import Alone, Group
 from isonet2.parallel.stopping import Stop
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -51,3 +54,17 @@ def share_by_cost(costs: Sequence[float], *, rank: int, size: int) -> list[int]:
         if target == rank:
             mine.append(item)
     return sorted(mine)
+
+
+def waves(items: Sequence[Item], parts: Sequence[int], *, least: int) -> Iterator[list[Item]]:
+    """The items, in their order, in groups whose `parts` add up to at least `least`, but for the last one."""
+    wave: list[Item] = []
+    count = 0
+    for item, more in zip(items, parts, strict=True):
+        wave.append(item)
+        count += more
+        if count >= least:
+            yield wave
+            wave, count = [], 0
+    if wave:
+        yield wave

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 Plane = NDArray[np.bool_]
+Volume = NDArray[np.float32]
 
 
 def bin_planes(slab: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -27,38 +28,57 @@ def unbin_plane(binned: Plane, shape: tuple[int, int]) -> Plane:
     return binned.repeat(2, axis=0).repeat(2, axis=1)[: shape[0], : shape[1]]
 
 
-def find_specimen(
-    binned: NDArray[np.float32], *, patch_size: int, density_percentage: float, std_percentage: float
-) -> NDArray[np.bool_]:
-    """bool (z, y, x): where a binned tomogram is dark enough and varied enough in the (2·patch_size+1)³ window around.
+def reach(patch_size: int) -> int:
+    """How many planes of a binned tomogram on either side have a say in what is found in one."""
+    return int(4 * patch_size / 2 + 0.5) + patch_size  # the Gaussian is cut off at 4 σ
 
-    `binned` (z, y, x), in any unit, is overwritten (smoothed by a Gaussian of σ = patch_size/2, standardised). Of all
-    voxels at most `density_percentage` % are kept by the local minimum of the density, and `std_percentage` % by the
-    local standard deviation; ties at the threshold are left out. Memory: 2 more arrays like `binned`, and 2 masks.
-    Source: the masks of IsoNet (Nat Commun 13:6482, 2022).
+
+def smooth(slab: Volume, *, patch_size: int) -> None:
+    """Smooth a binned slab (z, y, x) in place by a Gaussian of σ = patch_size/2, mirrored at its ends.
+
+    A slab that is cut out of a tomogram needs `reach` more planes at its cut ends.
+    Source, also of what follows: the masks of IsoNet (Nat Commun 13:6482, 2022).
     """
-    window = 2 * patch_size + 1
-    ndimage.gaussian_filter(binned, patch_size / 2, output=binned)
-    binned -= binned.mean(dtype=np.float64)
-    binned /= binned.std(dtype=np.float64) or 1.0
-    specimen = _highest(_local_variance(binned, window), std_percentage)
-    darkness = ndimage.minimum_filter(binned, window)
-    np.negative(darkness, out=darkness)
-    specimen &= _highest(darkness, density_percentage)
-    return specimen
+    ndimage.gaussian_filter(slab, patch_size / 2, output=slab)
 
 
-def _local_variance(volume: NDArray[np.float32], window: int) -> NDArray[np.float32]:
+def darkness(smoothed: Volume, inner: slice, *, patch_size: int) -> Volume:
+    """(n, y, x): of the planes `inner`, minus the minimum of the (2·patch_size+1)³ window around each voxel.
+
+    To the bit that of the whole tomogram, so that its plateaus show no seams. Memory: one more array like it, or two.
+    """
+    lowest: Volume = ndimage.minimum_filter(smoothed, 2 * patch_size + 1)[inner]
+    return -lowest
+
+
+def texture(smoothed: Volume, inner: slice, *, patch_size: int) -> Volume:
+    """(n, y, x): of the planes `inner`, the standard deviation of the (2·patch_size+1)³ window around each voxel.
+
+    `smoothed` is overwritten. Memory: 2 more arrays like it.
+    """
+    smoothed -= float(smoothed.mean(dtype=np.float64))  # squares are then precise, and neither too large nor too small
+    scale = float(smoothed.std(dtype=np.float64)) or 1.0
+    smoothed /= scale
+    found = _local_variance(smoothed, 2 * patch_size + 1)[inner]
+    np.sqrt(np.maximum(found, 0, out=found), out=found)
+    found *= scale
+    return found
+
+
+def _local_variance(volume: Volume, window: int) -> Volume:
     """The variance of each voxel's window; precise because `volume` has mean 0 and standard deviation 1."""
     mean = ndimage.uniform_filter(volume, window)
-    variance: NDArray[np.float32] = np.square(volume)
+    variance: Volume = np.square(volume)
     ndimage.uniform_filter(variance, window, output=variance)
     variance -= np.square(mean, out=mean)
     return variance
 
 
-def _highest(values: NDArray[np.float32], percentage: float) -> NDArray[np.bool_]:
-    """Where `values` are above their (100 − percentage) percentile, an exact order statistic."""
+def highest(values: Volume, percentage: float) -> NDArray[np.bool_]:
+    """Where `values` are above their (100 − percentage) percentile, an exact order statistic; ties are left out.
+
+    Memory: one more array like it, and the mask.
+    """
     below = values.size - round(values.size * percentage / 100)
     if below == 0:
         return np.ones(values.shape, np.bool_)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -24,13 +22,14 @@ from isonet2.data.window import Array, Readable, Shape
 from isonet2.errors import UserError
 from isonet2.io.atomic import appeared
 from isonet2.io.fingerprint import fingerprint
-from isonet2.io.finished import has_part, is_finished, mark_finished, may_be_written, read_plane, write_part
+from isonet2.io.finished import is_finished, mark_finished, may_be_written
 from isonet2.io.mrc import open_volume, read_header, writing_mrc
+from isonet2.io.parts import Parts, has_part, read_plane, write_part
 from isonet2.io.star import COLUMNS, TomogramRow, read_star, select_rows, update_rows
 from isonet2.job.models import Deconv, Job
 from isonet2.log import info, warn
 from isonet2.parallel.collectives import on_first_rank, on_shared_items
-from isonet2.parallel.world import World, share
+from isonet2.parallel.world import World, share, waves
 from isonet2.physics.deconvolution import WIDEST_HALO, Wiener, wiener_gain, wiener_halo_voxels
 from isonet2.physics.normalise import measure_normalisation
 
@@ -59,10 +58,14 @@ class _Task:
         ]
         return [(z, y, x) for z, y, x in product(*sides)]
 
+    @property
+    def parts(self) -> Parts:
+        """Its chunks, filtered."""
+        return Parts(self.output, self.key)
+
     def waiting(self, box: Box) -> Path:
         """Where a chunk waits for the others of its tomogram."""
-        corner = "_".join(f"{part.start:05d}" for part in box)
-        return self.output.with_name(f".{self.output.stem}.{self.key}") / f"{corner}.npy"
+        return self.parts.path("_".join(f"{part.start:05d}" for part in box))
 
     @contextmanager
     def opened(self) -> Iterator[Readable]:
@@ -90,7 +93,7 @@ def run(job: Job, world: World, *, restart: bool = False) -> dict[str, Any]:
     left = on_first_rank(world, lambda: [task for task in tasks if restart or not _is_done(task)])
     if len(left) < len(tasks):
         info(f"deconv: {len(tasks) - len(left)} of {len(tasks)} tomograms were done before")
-    for wave in _waves(left, section.chunk_size, world.size):
+    for wave in waves(left, [len(task.chunks(section.chunk_size)) for task in left], least=_CHUNKS_EACH * world.size):
         items = [(task, number) for task in wave for number in range(len(task.chunks(section.chunk_size)))]
         costs = [math.prod(task.shape) / len(task.chunks(section.chunk_size)) for task, _ in items]
         on_shared_items(world, items, costs, partial(_filter_chunk, section))
@@ -159,18 +162,6 @@ def _may_show_seams(task: _Task, section: Deconv) -> bool:
     return reach >= WIDEST_HALO and len(task.chunks(section.chunk_size)) > 1
 
 
-def _waves(tasks: Sequence[_Task], chunk_size: int, ranks: int) -> Iterator[list[_Task]]:
-    """Tomograms in groups of enough chunks to keep all ranks busy."""
-    wave: list[_Task] = []
-    for task in tasks:
-        wave.append(task)
-        if sum(len(member.chunks(chunk_size)) for member in wave) >= _CHUNKS_EACH * ranks:
-            yield wave
-            wave = []
-    if wave:
-        yield wave
-
-
 def _wiener(section: Deconv) -> Wiener:
     return Wiener(section.snrfalloff, section.deconvstrength, section.highpassnyquist)
 
@@ -200,7 +191,7 @@ def _is_done(task: _Task) -> bool:
     """Whether the tomogram is there and unharmed; then no chunks are left either."""
     done = is_finished(task.output, task.key)
     if done:
-        _forget_chunks(task)
+        task.parts.forget()
     return done
 
 
@@ -225,7 +216,7 @@ def _put_together(chunk_size: int, task: _Task) -> None:
         for z in depth:
             out.append(before.to_file(after.to_network(_plane(task, boxes, z)))[None])
     mark_finished(task.output, task.key)
-    _forget_chunks(task)
+    task.parts.forget()
     info(f"deconv: {task.name} is written")
 
 
@@ -237,10 +228,3 @@ def _plane(task: _Task, boxes: Sequence[Box], z: int) -> Array:
         if depth.start <= z < depth.stop:
             plane[rows, columns] = read_plane(task.waiting(box), z - depth.start)
     return plane
-
-
-def _forget_chunks(task: _Task) -> None:
-    """Of this tomogram, and what a kill left of it with other settings."""
-    name = re.compile(re.escape(f".{task.output.stem}.") + "[0-9a-f]{12}")
-    for folder in [path for path in task.output.parent.iterdir() if name.fullmatch(path.name)]:
-        shutil.rmtree(folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from isonet2.job.models import Job, Predict
 from isonet2.models.compute import Compute, choose_compute
 from isonet2.models.network import Network
 from isonet2.parallel.collectives import on_first_rank, on_shared_items
-from isonet2.parallel.world import World
+from isonet2.parallel.world import World, waves
 from isonet2.report.records import stage_path
 
 _ALIKE = (  # what two networks have to agree on that share the preparation of their tomograms
@@ -95,7 +95,7 @@ def run(job: Job, world: World, *, restart: bool = False, tomogram: int | None =
 
     missing = {task.index for task in left}
     on_first_rank(world, lambda: name([task for task in tasks if task.index not in missing]))
-    for wave in _waves(left, world.size):
+    for wave in waves(left, [len(task.prediction.tiling.z) for task in left], least=_ROWS_EACH * world.size):
         _predict_wave(wave, predictors, world)
         on_first_rank(world, partial(name, wave))
     outputs = [output for task in tasks for output in task.prediction.outputs]
@@ -203,18 +203,6 @@ def _check_room(folder: Path, tasks: Sequence[_Task]) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(f"{folder}: {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free")
-
-
-def _waves(tasks: Sequence[_Task], ranks: int) -> Iterator[list[_Task]]:
-    """Tomograms in groups of enough rows to keep all ranks busy."""
-    wave: list[_Task] = []
-    for task in tasks:
-        wave.append(task)
-        if sum(len(member.prediction.tiling.z) for member in wave) >= _ROWS_EACH * ranks:
-            yield wave
-            wave = []
-    if wave:
-        yield wave
 
 
 def _predict_wave(wave: list[_Task], predictors: Sequence[Predictor], world: World) -> None:

@@ -1,4 +1,4 @@
-"""Outputs and parts of outputs that an interrupted run left: kept if whole and unharmed, else made again."""
+"""Outputs that an interrupted run left: kept if whole and unharmed, else made again."""
 
 from __future__ import annotations
 
@@ -11,15 +11,7 @@ import pytest
 
 from isonet2 import log
 from isonet2.io.fingerprint import fingerprint
-from isonet2.io.finished import (
-    content_of,
-    has_part,
-    is_finished,
-    mark_finished,
-    may_be_written,
-    read_plane,
-    write_part,
-)
+from isonet2.io.finished import content_of, is_finished, mark_finished, may_be_written
 from isonet2.io.mrc import write_mrc
 
 
@@ -101,24 +93,3 @@ def test_only_our_own_maps_are_written_over_also_if_they_cannot_be_read(tmp_path
         path.write_bytes(b"truncated")
     assert may_be_written(ours)
     assert not may_be_written(theirs)
-
-
-def test_a_part_comes_back_plane_by_plane(tmp_path: Path) -> None:
-    values = np.random.default_rng(1).standard_normal((3, 5, 7), dtype=np.float32)
-    assert not has_part(tmp_path / "p.npy")
-    write_part(tmp_path / "p.npy", values)
-    assert has_part(tmp_path / "p.npy")
-    for number, plane in enumerate(values):
-        np.testing.assert_array_equal(read_plane(tmp_path / "p.npy", number), plane)
-
-
-@pytest.mark.parametrize("harm", [0, 40, 200, -1, "truncated", "empty"])
-def test_a_harmed_part_is_removed(tmp_path: Path, harm: int | str) -> None:
-    path = tmp_path / "p.npy"
-    write_part(path, np.ones((3, 5, 7), np.float32))
-    if isinstance(harm, int):
-        flip_a_byte(path, harm)
-    else:
-        path.write_bytes(path.read_bytes()[:-9] if harm == "truncated" else b"")
-    assert not has_part(path)
-    assert not path.exists()

@@ -159,6 +159,44 @@ def test_the_inputs_change_with_the_tomogram_its_boundary_and_pixel_size_only(tm
     assert inputs(row(1, "a.mrc")) != before
 
 
+def test_a_thick_tomogram_is_looked_at_in_slabs_without_a_seam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(make_mask, "info", said.append)
+    noise(tmp_path / "a.mrc", (301, 24, 20))
+    made(tmp_path, row(1, "a.mrc"))
+    assert [line for line in said if "slab" in line] == [f"make_mask: a: slab {n} of 3" for n in (1, 2, 3)]
+    in_slabs = mrcfile.read(tmp_path / "mask/a_mask.mrc")
+    monkeypatch.setattr(make_mask, "_SLAB", 1000)
+    made(tmp_path, row(1, "a.mrc"), output_dir="at once")
+    assert np.mean(in_slabs != mrcfile.read(tmp_path / "at once/a_mask.mrc")) < 1e-4
+    assert [path.name for path in (tmp_path / "mask").iterdir() if path.name != ".finished"] == ["a_mask.mrc"]
+
+
+def test_slabs_of_an_interrupted_run_are_kept_and_harmed_ones_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise(tmp_path / "a.mrc", (301, 24, 20))
+    made(tmp_path, row(1, "a.mrc"), output_dir="undisturbed")
+
+    def stopped(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(make_mask, "_put_together", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            made(tmp_path, row(1, "a.mrc"))
+    slabs = sorted((tmp_path / "mask").glob(".a_mask.*/*.npy"))
+    assert len(slabs) == 6
+    slabs[0].write_bytes(slabs[0].read_bytes()[:-100])
+    looked: list[int] = []
+    smooth = make_mask.smooth
+    monkeypatch.setattr(make_mask, "smooth", lambda *a, **k: looked.append(1) or smooth(*a, **k))
+    made(tmp_path, row(1, "a.mrc"))
+    assert len(looked) == 1
+    masks = [tmp_path / folder / "a_mask.mrc" for folder in ("mask", "undisturbed")]
+    np.testing.assert_array_equal(*(mrcfile.read(mask) for mask in masks))
+
+
 def test_memory_stays_below_half_of_the_tomogram(tmp_path: Path) -> None:
     noise(tmp_path / "a.mrc", (96, 160, 160))
     tracemalloc.start()

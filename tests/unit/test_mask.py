@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from isonet2.physics.mask import bin_planes, boundary_plane, find_specimen, unbin_plane
+from isonet2.physics.mask import bin_planes, boundary_plane, darkness, highest, reach, smooth, texture, unbin_plane
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -34,6 +34,19 @@ def slow_specimen(volume: np.ndarray, patch: int, density: float, std: float) ->
     return found
 
 
+def find_specimen(
+    volume: np.ndarray, *, patch_size: int, density_percentage: float, std_percentage: float
+) -> np.ndarray:
+    dark, varied = looked_at(volume, slice(None), patch_size)
+    return highest(dark, density_percentage) & highest(varied, std_percentage)
+
+
+def looked_at(volume: np.ndarray, inner: slice, patch_size: int) -> list[np.ndarray]:
+    volume = volume.copy()
+    smooth(volume, patch_size=patch_size)
+    return [look(volume, inner, patch_size=patch_size) for look in (darkness, texture)]
+
+
 @pytest.mark.parametrize(("density", "std"), [(50, 50), (30, 90), (100, 20), (100, 100)])
 def test_the_specimen_is_what_a_loop_over_windows_finds(density: float, std: float) -> None:
     volume = noise(11, 14, 9)
@@ -42,6 +55,16 @@ def test_the_specimen_is_what_a_loop_over_windows_finds(density: float, std: flo
     # float32 may put a voxel at the threshold on either side
     assert np.count_nonzero(found != expected) <= 2
     assert expected.any()
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 9), (9, 20), (20, 31)])
+def test_a_slab_with_its_reach_gives_what_the_whole_gives(first: int, last: int) -> None:
+    patch, volume = 2, noise(31, 12, 14) + np.linspace(0, 50, 31, dtype=np.float32)[:, None, None]
+    start, stop = max(0, first - reach(patch)), last + reach(patch)
+    whole = looked_at(volume, slice(first, last), patch)
+    slab = looked_at(volume[start:stop], slice(first - start, last - start), patch)
+    np.testing.assert_array_equal(slab[0], whole[0])
+    np.testing.assert_allclose(slab[1], whole[1], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (1e-20, 0.0), (1e20, 0.0), (5.0, 60000.0)])

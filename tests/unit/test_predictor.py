@@ -133,7 +133,7 @@ def test_a_tomogram_on_disk_comes_back_as_the_mean_of_its_halves_with_its_header
     for volume, expected in zip(found, ((even + odd) / 2, even, odd), strict=True):
         assert np.abs(volume - expected).max() < 1e-5 * even.std()
     assert read_header(mean).pixel_size_angstrom == pytest.approx((9.5, 9.5, 9.5))
-    assert not plan.waiting.exists()
+    assert not plan.parts.folder.exists()
     assert sorted(p.name for p in (tmp_path / "out").glob("[!.]*")) == [
         "corrected_t.mrc", "corrected_t_half1.mrc", "corrected_t_half2.mrc"
     ]  # fmt: skip
@@ -193,7 +193,7 @@ def test_rows_that_are_done_are_kept_but_not_those_of_another_network(source: So
     predict_row(plan, 0, [Predictor(Broken(), CPU, 16, 4, apply_mw_x1=True)])
     assert plan.waiting_row(0, 0).stat().st_mtime_ns == done
     other = plan_of(source, tmp_path, networks=("two",))
-    assert other.waiting != plan.waiting
+    assert other.parts.folder != plan.parts.folder
 
 
 def test_rows_that_a_kill_left_of_another_network_are_removed_and_those_of_other_tomograms_are_not(
@@ -208,7 +208,7 @@ def test_rows_that_a_kill_left_of_another_network_are_removed_and_those_of_other
         predict_row(new, row, [predictor])
     put_together(new)
     assert sorted(path.name for path in (tmp_path / "o").iterdir()) == sorted(
-        [".finished", other.waiting.name, "corrected_t.mrc"]
+        [".finished", other.parts.folder.name, "corrected_t.mrc"]
     )
 
 
