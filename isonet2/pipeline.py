@@ -100,9 +100,12 @@ def _together(job: Job, stages: Sequence[str], stop_file: Path) -> Iterator[Worl
     """The world of this run, its log open, listening to whoever wants to stop it."""
     stop = Stop(stop_file, at=time_to_stop())
     training = any(name in job.trainings for name in stages)
-    with joined_world(job.resources.threads_per_rank, training=training) as joined, stop.listening():
+    resources = job.resources
+    with joined_world(resources.threads_per_rank, resources.gpuID, training=training) as joined, stop.listening():
         world = replace(joined, stop=stop)
         log.start_logging(rank=world.rank, file=_log_folder(job.folder) / f"rank{world.rank:04d}.log")
+        for doubt in _gpu_doubts(resources.gpuID, world):
+            log.warn(doubt)
         try:
             if world.size > 1:  # a process that is alone was checked before it took the time to import torch
                 on_first_rank(world, lambda: _check(job))
@@ -111,6 +114,19 @@ def _together(job: Job, stages: Sequence[str], stop_file: Path) -> Iterator[Worl
             if world.rank > 0 and not error.on_every_rank:  # else the first rank says it
                 log.complain(str(error), rank=world.rank)
             raise
+
+
+def _gpu_doubts(chosen: Sequence[int] | None, world: World) -> list[str]:
+    """What gpuID does not do."""
+    if chosen is None:
+        return []
+    if world.device == "cpu":
+        return ["gpuID has no effect: this process sees no GPU"]
+    if len(chosen) > world.size:
+        return [
+            f"gpuID: a rank takes one GPU, and there are {world.size}; for {len(chosen)} set resources.ranks_per_node"
+        ]
+    return []
 
 
 def _check(job: Job) -> None:

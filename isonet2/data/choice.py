@@ -7,7 +7,7 @@ from typing import Literal
 
 from isonet2.data.sources import Choice, deconvolved_map, halves, map_in, one_map
 from isonet2.errors import UserError
-from isonet2.io.star import TomogramRow
+from isonet2.io.star import COLUMNS, TomogramRow
 from isonet2.job.models import Refine, Training
 from isonet2.job.training import OF_HALVES
 
@@ -37,6 +37,22 @@ def maps_for(method: str, training: Training) -> Choice:
     """The maps that this method reads."""
     column = getattr(training, "input_column", None)
     return maps_of_method(method, corrects_ctf=training.CTF_mode is not None, column=column)
+
+
+def column_read(method: str, training: Training, rows: Sequence[TomogramRow]) -> str | None:
+    """The column of the STAR file whose maps this training reads; None if it reads halves. UserError if, for want of a
+    name, it would be another one for some tomograms than for others."""
+    column: str | None = getattr(training, "input_column", None)
+    if column is not None or method in OF_HALVES:
+        return column
+    without = [row.name for row in rows if row.deconvolved is None]
+    if training.CTF_mode is not None or len(without) == len(rows):
+        return COLUMNS["tomogram"]
+    if without:
+        raise UserError(
+            f"{without[0]} has no deconvolved tomogram, and others have: run deconv for all, or set input_column"
+        )
+    return COLUMNS["deconvolved"]
 
 
 def maps_of_method(method: str, *, corrects_ctf: bool, column: str | None) -> Choice:

@@ -21,7 +21,7 @@ from isonet2.data.cache import (
     write_index,
     write_shard,
 )
-from isonet2.data.choice import Method, maps_for, method_of
+from isonet2.data.choice import Method, column_read, maps_for, method_of
 from isonet2.data.sources import Source, halved, sources_of
 from isonet2.errors import UserError
 from isonet2.io.star import read_star, select_rows
@@ -57,11 +57,13 @@ class Extraction:
 
 @dataclass(frozen=True)
 class Wanted:
-    """The cubes of one cache to be: the tomograms, their headers checked, and how cubes are cut."""
+    """The cubes of one cache to be: the tomograms, their headers checked, and how cubes are cut. `column`: of the STAR
+    file, that of the maps; None for halves."""
 
     sources: list[Source]
     settings: CacheSettings
     method: Method
+    column: str | None = None
 
 
 def wanted_cubes(job: Job, training: Training | None) -> Wanted:
@@ -74,7 +76,8 @@ def wanted_cubes(job: Job, training: Training | None) -> Wanted:
         return Wanted(sources_of(rows, job.path), settings, "n2n")
     method = method_of(training, rows)
     sources = sources_of(rows, job.path, maps_for(method, training))
-    return Wanted(sources, replace(settings, phase_flip=training.flips_phases), method)
+    settings = replace(settings, phase_flip=training.flips_phases)
+    return Wanted(sources, settings, method, column_read(method, training, rows))
 
 
 def wanted_caches(job: Job) -> list[Wanted]:

@@ -43,7 +43,7 @@ class NetworkInfo:
     deconvstrength: float = 1.0
     highpassnyquist: float = 0.02
     input_column: str | None = None
-    """The column of the STAR file that it was trained on, if that was named."""
+    """The column of the STAR file that it was trained on; None for halves, and if nobody knows."""
     foreign: bool = False
     """Whether it was trained by IsoNet2, which standardises tomograms by the mean and standard deviation of the middle
     60 slices, for the method isonet2 by their 5th and 95th percentiles."""

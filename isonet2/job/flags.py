@@ -26,24 +26,26 @@ _DASHES = "-–—"  # with the en and em dash that word processors make of two 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _TRUTH = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
 _NCPUS = {"deconv": ("ncpus", "ncpu")}  # where IsoNet2's processes are our threads
+_OF_RESOURCES: dict[str, Where] = {"threads": ("resources", "threads_per_rank"), "gpuID": ("resources", "gpuID")}
 _SHARED = {  # what of the job outside its sections each stage reads
     "simulate": ("seed", "threads"),
     "prepare_star": ("star_file",),
     "deconv": ("star_file", "threads"),
     "make_mask": ("star_file", "threads"),
     "extract": ("star_file", "seed", "threads"),
-    "denoise": ("star_file", "seed", "threads"),
-    "refine": ("star_file", "seed", "threads"),
-    "predict": ("star_file", "threads"),
+    "denoise": ("star_file", "seed", "threads", "gpuID"),
+    "refine": ("star_file", "seed", "threads", "gpuID"),
+    "predict": ("star_file", "threads", "gpuID"),
     "report": ("star_file",),
 }
 
 
 def stage_settings(stage: str) -> tuple[Setting, ...]:
     """What `isonet2 STAGE` takes: positionals first, then the stage's own, then what belongs to the whole job."""
-    threads = by_spelling(settings_of(Resources))["threads_per_rank"]
-    threads = replace(threads, name="threads", aliases=("threads_per_rank", *_NCPUS.get(stage, ())))
-    shared = [setting for setting in (*settings_of(Job), threads) if setting.name in _SHARED[stage]]
+    resources = by_spelling(settings_of(Resources))
+    aliases = ("threads_per_rank", *_NCPUS.get(stage, ()))
+    threads = replace(resources["threads_per_rank"], name="threads", aliases=aliases)
+    shared = [setting for setting in (*settings_of(Job), threads, resources["gpuID"]) if setting.name in _SHARED[stage]]
     if stage == "prepare_star":  # here the position belongs to the folder of tomograms
         shared = [replace(setting, positional=False) for setting in shared]
     first = [setting for setting in shared if setting.positional]
@@ -60,7 +62,7 @@ def job_from_flags(stage: str, arguments: Sequence[str], warn: Callable[[str], N
     values: dict[str, Any] = {stage: {}}
     places: dict[Where, Place] = {(): Place(0, stage)}
     for name, value in given.items():
-        where = (stage, name) if name in own else ("resources", "threads_per_rank") if name == "threads" else (name,)
+        where = (stage, name) if name in own else _OF_RESOURCES.get(name, (name,))
         target = values.setdefault(where[0], {}) if len(where) > 1 else values
         target[where[-1]] = value
         places[where] = Place(0, f"--{name}")
@@ -122,7 +124,9 @@ def _read_option(token: str, queue: deque[str], known: Mapping[str, Setting], gi
     values = [value] if equals else _take(queue, setting)
     if not values:
         return [f"{_flag(spelling)}: a value is missing, it needs {setting.needs}"]
-    if setting.kind == "pairs":
+    if values[0].lower() == "none" and "none" not in setting.needs:
+        given.pop(setting.name, None)  # IsoNet2's scripts write the default as a word
+    elif setting.kind == "pairs":
         given.setdefault(setting.name, []).extend(values)
     elif setting.kind == "switch":
         given[setting.name] = _TRUTH.get(values[0].lower(), values[0])

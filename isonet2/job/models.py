@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from isonet2.job.option import Section, WithoutEffect, option
+from isonet2.job.option import Absent, Section, Whole, WithoutEffect, option
 from isonet2.job.preparing import Deconv, Extract, MakeMask, PrepareStar, Simulate
 from isonet2.job.training import Denoise, Refine, Training
 
@@ -60,7 +60,11 @@ class Report(Section):
     """Put what was run, learned and made into one HTML file."""
 
     output: str = option("report.html", "the file to write", aliases=("o",))
-    truth_folder: str | None = option(None, "folder with the true maps of simulated tomograms, by name")
+    truth_folder: str | None = option(
+        None,
+        "folder with the true maps of simulated tomograms, by name: truth, or, for networks that correct the CTF, "
+        "truth_without_ctf",
+    )
 
 
 class Resources(Section):
@@ -69,6 +73,9 @@ class Resources(Section):
     nodes: int = option(1, "machines", ge=1)
     ranks_per_node: int = option(1, "processes on each machine: one for each GPU, or for each 1 to 8 cores", ge=1)
     threads_per_rank: int | None = option(None, "threads of each process; by default the cores it was given", ge=1)
+    gpuID: Annotated[Whole | None, Absent] = option(
+        None, "which of the GPUs that a machine shows are ours, as in 0,2: one for each rank there; by default all"
+    )
     gpus_per_node: int | None = option(None, "GPUs that slurm/submit.sh asks for on each machine", ge=0)
     memory_gb: float | None = option(None, "memory that slurm/submit.sh asks for on each machine", unit="GB", gt=0)
     wall_time: str | None = option(
@@ -100,7 +107,7 @@ class Job(Section):
     @model_validator(mode="before")
     @classmethod
     def _with_needed_stages(cls, values: Any) -> Any:
-        """with_mask and with_deconv are short for the sections that they run."""
+        """with_mask, with_deconv and with_predict are short for the sections that they run."""
         if not isinstance(values, Mapping):
             return values
         needed: dict[str, Any] = {}
@@ -112,6 +119,8 @@ class Job(Section):
             with_deconv = isinstance(section, Refine) and section.with_deconv
             if section.with_mask or with_deconv:
                 needed["make_mask"] = {}
+            if section.with_predict:
+                needed["predict"] = {}
             if with_deconv:
                 needed["deconv"] = {key: getattr(section, key) for key in _FORWARDED}
         return {**values, **{name: section for name, section in needed.items() if values.get(name) is None}}

@@ -45,8 +45,12 @@ class Training(Section):
     learning_rate: float = option(1e-3, "highest learning rate, after warm-up", gt=0)
     learning_rate_min: float = option(1e-6, "learning rate at the end of the cosine", ge=0)
     warmup_steps: int = option(30, "optimizer steps from zero to the highest learning rate", ge=0)
-    ema_decay: float = option(0.999, "how slowly the averaged network, which predicts, follows the trained one",
-                              ge=0, lt=1)  # fmt: skip
+    ema_decay: float = option(
+        0.999,
+        "how slowly the averaged network, which predicts, follows the trained one; after n steps at most (1+n)/(10+n)",
+        ge=0,
+        lt=1,
+    )
     CTF_mode: CtfMode = option(
         None, "how the CTF is corrected: by the network, by a Wiener-filtered target, or only the phases (phase_only)"
     )
@@ -71,8 +75,8 @@ class Training(Section):
     )
     mixed_precision: bool = option(True, "half precision where the device is faster with it")
     save_interval: int = option(10, "epochs between saved networks and previews", ge=1)
-    with_preview: bool = option(True, "predict the middle of one tomogram at each save_interval",
-                                aliases=("with_predict",))  # fmt: skip
+    with_preview: bool = option(True, "predict the middle of one tomogram at each save_interval")
+    with_predict: bool = option(False, "run predict with the trained network afterwards")
     prev_tomo_idx: int = option(1, "the tomogram of the previews (rlnIndex)", ge=1)
     checkpoint_minutes: float = option(10.0, "also save a checkpoint after this time within an epoch", unit="min", gt=0)
     keep_checkpoints: int = option(2, "how many of the latest checkpoints stay", ge=1)
@@ -110,25 +114,32 @@ class Training(Section):
     def _consistent(self) -> Training:
         if idle := without_effect(self):
             raise WithoutEffect(idle)
-        divisor = self.shape.divisor
-        if self.pretrained_model is None and self.cube_size % divisor:
-            lower = max(divisor, self.cube_size // divisor * divisor)
-            raise ValueError(
-                f"cube_size {self.cube_size} does not fit {self.arch}, which needs a multiple of {divisor}: "
-                f"take {lower} or {lower + divisor}"
-            )
-        alone = self.batch_size is not None and self.batch_size // self.acc_batches < 2
-        normalised = getattr(self.shape, "normalisation", None)
-        if self.cube_size == divisor and (normalised == "instance" or (normalised == "batch" and alone)):
-            raise ValueError(
-                f"cube_size {self.cube_size} leaves {self.arch} one voxel at its deepest level, nothing to normalise: "
-                f"take {2 * divisor}"
-            )
+        if self.pretrained_model is None and (why := misfit(self, self.shape, self.arch)):
+            raise ValueError(why)
         if self.learning_rate_min > self.learning_rate:
             raise ValueError("learning_rate_min is above learning_rate")
         if self.batch_size is not None and self.acc_batches > self.batch_size:
             raise ValueError(f"acc_batches {self.acc_batches} cannot split a batch_size of {self.batch_size}")
         return self
+
+
+def misfit(section: Training, shape: NetworkShape, name: str) -> str | None:
+    """Why cubes of this section cannot go through a network of this shape, if so; `name` is what the user calls it."""
+    divisor, cube_size = shape.divisor, section.cube_size
+    if cube_size % divisor:
+        lower = max(divisor, cube_size // divisor * divisor)
+        return (
+            f"cube_size {cube_size} does not fit {name}, which needs a multiple of {divisor}: "
+            f"take {lower} or {lower + divisor}"
+        )
+    alone = section.batch_size is not None and section.batch_size // section.acc_batches < 2
+    normalised = getattr(shape, "normalisation", None)
+    if cube_size == divisor and (normalised == "instance" or (normalised == "batch" and alone)):
+        return (
+            f"cube_size {cube_size} leaves {name} one voxel at its deepest level, nothing to normalise: "
+            f"take {2 * divisor}"
+        )
+    return None
 
 
 class Denoise(Training):

@@ -22,8 +22,9 @@ Item = TypeVar("Item")
 
 
 @contextmanager
-def joined_world(threads: int | None = None, *, training: bool) -> Iterator[World]:
-    """The world of this process, in reach of the others while the block runs. `threads`: if not torch's default.
+def joined_world(threads: int | None = None, gpus: Sequence[int] | None = None, *, training: bool) -> Iterator[World]:
+    """The world of this process, in reach of the others while the block runs. `threads`: if not torch's default;
+    `gpus`: if not all that are visible.
 
     LaunchError if the ranks were started in a way that does not let them work, or, with `training`, learn together.
     """
@@ -32,7 +33,8 @@ def joined_world(threads: int | None = None, *, training: bool) -> Iterator[Worl
         torch.set_num_threads(threads)
     with joined_group(ranks, training=training) as group:
         world = World(ranks.rank, ranks.size, ranks.local_rank, group=group)
-        device = on_every_rank(world, lambda: device_of(ranks.local_rank, gpus=torch.cuda.device_count()))[ranks.rank]
+        visible = torch.cuda.device_count()
+        device = on_every_rank(world, lambda: device_of(ranks.local_rank, gpus=visible, chosen=gpus))[ranks.rank]
         if device != "cpu":
             torch.cuda.set_device(device)
         yield replace(world, device=device)

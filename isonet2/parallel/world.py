@@ -28,15 +28,17 @@ class World:
     stop: Stop = field(default_factory=Stop, compare=False)
 
 
-def device_of(local_rank: int, *, gpus: int) -> str:
-    """torch's name of the device of this rank: that of its number, or the only one of the `gpus` it sees."""
+def device_of(local_rank: int, *, gpus: int, chosen: Sequence[int] | None = None) -> str:
+    """torch's name of the device of this rank: that of its number among the `chosen` of the `gpus` it sees, by default
+    all, or the only one of them. LaunchError if there is none."""
+    ours = range(gpus) if chosen is None else chosen
     if gpus == 0:
         return "cpu"
-    if gpus == 1:
-        return "cuda:0"
-    if local_rank >= gpus:
-        raise LaunchError(f"local rank {local_rank} has no GPU of its own: this process sees {gpus}")
-    return f"cuda:{local_rank}"
+    if missing := [gpu for gpu in ours if gpu >= gpus]:
+        raise LaunchError(f"gpuID {missing[0]}: this process sees {gpus} GPU{'s' * (gpus > 1)}, numbered from 0")
+    if len(ours) > 1 and local_rank >= len(ours):
+        raise LaunchError(f"local rank {local_rank} has no GPU of its own: {len(ours)} are there for this job")
+    return f"cuda:{ours[min(local_rank, len(ours) - 1)]}"
 
 
 def share(total: int, *, rank: int, size: int) -> range:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 from matplotlib.figure import Figure
 
+from isonet2.physics.quality import cone, shell_correlations, tapered
 from isonet2.report import words
 from isonet2.report.images import data_uri, figure_png
-from isonet2.report.judgement import Judgement, halves_curves, judge
-from isonet2.report.measures import ShellCurve, ShellCurves
-from isonet2.report.plots import COLOURS, DARK, LIGHT, Ink, fsc_figure
+from isonet2.report.judgement import Judged, Judgement
+from isonet2.report.measures import ShellCurve, ShellCurves, curve_of, middle
+from isonet2.report.plots import AXES, COLOURS, DARK, LIGHT, Ink, fsc_figure
 from isonet2.report.tomogram import Comparison, Scores, TomogramVolumes
 
 _DPI = 150
+_HALF_ANGLE_DEG = 30.0
 _THRESHOLDS = (0.5, 0.143)
 _SCORES = {"cc": "whole", "cc_measured": "measured", "cc_wedge": "wedge"}
 
@@ -42,12 +44,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Plots and tables, what is to be believed, and the curves of the predicted halves, empty if not kept."""
+    """Plots and tables."""
 
     pictures: list[Picture]
     tables: list[Table]
-    judgement: Judgement
-    predicted: ShellCurves
 
 
 def picture(title: str, draw: Callable[[Ink], Figure], alt: str) -> Picture:
@@ -56,30 +56,41 @@ def picture(title: str, draw: Callable[[Ink], Figure], alt: str) -> Picture:
     return Picture(title, light, dark, alt)
 
 
-def agreement_of(volumes: TomogramVolumes, comparison: Comparison | None) -> Agreement:
-    """All that can be said with the volumes that exist."""
-    halves, against_truth = halves_curves(volumes), comparison.curves if comparison else {}
+def agreement_of(volumes: TomogramVolumes, judged: Judged, comparison: Comparison | None) -> Agreement:
+    """All that can be shown of the volumes that exist."""
+    halves, against_truth = judged.halves, comparison.curves if comparison else {}
     named = {
         **{f"{name} halves{_kinship(volumes, name)}": curves for name, curves in halves.items()},
         **{f"{name} against the truth": curves for name, curves in against_truth.items()},
     }
-    judgement = judge(volumes, halves) if volumes.result is not None else Judgement({}, math.nan, {})
     groups = {
-        "Prediction and data": _data_lines(judgement),
+        "Prediction and data": _data_lines(judged.judgement),
         "The two halves": _lines(halves),
+        "The two predictions, by direction": _directions(volumes),
         "Map and truth": _lines(against_truth),
     }
     pictures = [_picture(title, volumes.row.name, lines) for title, lines in groups.items() if lines]
     tables = [score_table(comparison.scores)] if comparison else []
     if named:
         tables.append(_resolution_table(named, volumes.row.pixel_size_angstrom))
-    return Agreement(pictures, tables, judgement, halves.get("predicted", {}))
+    return Agreement(pictures, tables)
 
 
 def score_table(scores: Scores) -> Table:
     """Correlations with the truth, a row for each map."""
     rows = [[name, *(words.correlation(score[key]) for key in _SCORES)] for name, score in scores.items()]
     return Table("Correlation with the truth", ["map", *_SCORES.values()], rows)
+
+
+def verdict_table(tomograms: Sequence[Judged]) -> Table:
+    """What is to be believed of each tomogram that has a prediction."""
+    regions = ("measured region", "missing wedge")
+    rows = [
+        [one.name, *(one.judgement.verdicts[region].headline for region in regions)]
+        for one in tomograms
+        if one.judgement.verdicts
+    ]
+    return Table("What is to be believed of each tomogram", ["tomogram", *regions], rows)
 
 
 def _kinship(volumes: TomogramVolumes, name: str) -> str:
@@ -101,6 +112,17 @@ def _lines(group: dict[str, ShellCurves]) -> list[_Line]:
 def _data_lines(judgement: Judgement) -> list[_Line]:
     """What was reached is solid, what could be reached dotted."""
     return [(label, c, COLOURS["measured"], ":" if n else "-") for n, (label, c) in enumerate(judgement.curves.items())]
+
+
+def _directions(volumes: TomogramVolumes) -> list[_Line]:
+    """Of the predicted halves, within 30° of each axis: z lies in the wedge, y is the tilt axis."""
+    if volumes.predicted is None:
+        return []
+    a, b = (tapered(torch.from_numpy(middle(volume))) for volume in volumes.predicted)
+    cones = {name: cone(axis, _HALF_ANGLE_DEG) for axis, name in enumerate(AXES)}
+    frequency, found = shell_correlations(a, b, cones)
+    pixel = volumes.row.pixel_size_angstrom
+    return [(f"around {name}", curve_of(frequency, fsc, pixel), AXES[name], "-") for name, fsc in found.items()]
 
 
 def _picture(title: str, tomogram: str, lines: list[_Line]) -> Picture:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
-from isonet2.physics.quality import wedge_power_ratio
 from isonet2.report import words
 from isonet2.report.agreement import Agreement, agreement_of
 from isonet2.report.images import contrast, data_uri, grey, grey_png, outline_png, shrunk, spectrum_contrast
+from isonet2.report.judgement import Judged, judged
 from isonet2.report.measures import (
     CROP,
     PLANES,
@@ -55,49 +53,41 @@ class PlaneRow:
 
 @dataclass(frozen=True)
 class TomogramBlock:
-    """All of it. `result`: what its prediction is called; `kinship`: what the predicted halves have in common;
-    `wedge_power`: that of each volume over the power of its measured region; `border`: points (kx, kz) that the first
-    and the last tilt measure."""
+    """All of it. `kinship`: what the predicted halves have in common; `border`: points (kx, kz) that the first and the
+    last tilt measure."""
 
-    name: str
-    shape: tuple[int, ...]
-    pixel_size_angstrom: float
-    predicted: bool
-    result: str
+    judged: Judged
     kinship: str
     summary: str
     planes: list[PlaneRow]
     spectra: list[Panel]
-    wedge_power: dict[str, float]
     border: list[tuple[float, float]]
     agreement: Agreement
     note: str
 
     @property
+    def name(self) -> str:
+        return self.judged.name
+
+    @property
     def findings(self) -> list[Finding]:
         """What is to be believed of each region."""
-        verdicts = self.agreement.judgement.verdicts.items()
+        verdicts = self.judged.judgement.verdicts.items()
         return [Finding(region.capitalize(), verdict.state, verdict.sentence) for region, verdict in verdicts]
 
 
 def tomogram_block(volumes: TomogramVolumes, comparison: Comparison | None, *, longest: int) -> TomogramBlock:
     """Measure and draw one tomogram; `longest`: pixels of the longest side of a slice."""
-    row = volumes.row
+    row, found = volumes.row, judged(volumes)
     crops = {label: middle(volume) for label, volume in volumes.shown.items()}
-    wedge_power = {label: wedge_power_ratio(torch.from_numpy(crop), volumes.tilts_deg) for label, crop in crops.items()}
     return TomogramBlock(
-        name=row.name,
-        shape=volumes.raw.shape,
-        pixel_size_angstrom=row.pixel_size_angstrom,
-        predicted=volumes.result is not None,
-        result=volumes.origin.result,
+        judged=found,
         kinship=volumes.origin.kinship,
         summary=_summary(volumes),
         planes=_plane_rows(volumes, longest),
-        spectra=[_spectrum(row.name, label, crop, wedge_power[label]) for label, crop in crops.items()],
-        wedge_power=wedge_power,
+        spectra=[_spectrum(row.name, label, crop, found.wedge_power[label]) for label, crop in crops.items()],
         border=[wedge_border(row.tilt_min_deg), wedge_border(row.tilt_max_deg)],
-        agreement=agreement_of(volumes, comparison),
+        agreement=agreement_of(volumes, found, comparison),
         note=_note(volumes.raw),
     )
 

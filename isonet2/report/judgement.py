@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from isonet2.physics.consistency import LEAST_FSC, Consistency, consistency, wedge_filling
-from isonet2.physics.quality import measured_and_missing
+from isonet2.physics.quality import measured_and_missing, wedge_power_ratio
 from isonet2.report.measures import ShellCurve, ShellCurves, middle
 from isonet2.report.support import Compared, Verdict, data_verdict, wedge_verdict
 from isonet2.report.tomogram import TomogramVolumes, curves_of
@@ -25,6 +26,51 @@ class Judgement:
     verdicts: dict[str, Verdict]
     share: float
     curves: dict[str, ShellCurve]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What there is to say of one tomogram, drawn or not.
+
+    `result`: what its prediction is called; `halves`: curves of the raw and of the predicted halves, if it has them;
+    `wedge_power`: of each volume, that of the wedge over that of the measured region.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    pixel_size_angstrom: float
+    predicted: bool
+    result: str
+    halves: dict[str, ShellCurves]
+    judgement: Judgement
+    wedge_power: dict[str, float]
+
+    def told(self) -> dict[str, Any]:
+        """For programs: by region a state and a sentence; null where there is no number."""
+        verdicts = self.judgement.verdicts
+        told: dict[str, Any] = {
+            region: {"state": verdict.state, "sentence": verdict.sentence} for region, verdict in verdicts.items()
+        }
+        limit, share = verdicts["missing wedge"].limit_angstrom, self.judgement.share
+        told["wedge_limit_angstrom"] = limit if math.isfinite(limit) else None
+        told["share_of_allowed_fsc"] = share if math.isfinite(share) else None
+        return told
+
+
+def judged(volumes: TomogramVolumes) -> Judged:
+    """All of it, from the middle of the volumes."""
+    halves = halves_curves(volumes)
+    crops = {label: torch.from_numpy(middle(volume)) for label, volume in volumes.shown.items()}
+    return Judged(
+        name=volumes.row.name,
+        shape=volumes.raw.shape,
+        pixel_size_angstrom=volumes.row.pixel_size_angstrom,
+        predicted=volumes.result is not None,
+        result=volumes.origin.result,
+        halves=halves,
+        judgement=judge(volumes, halves) if volumes.result is not None else Judgement({}, math.nan, {}),
+        wedge_power={label: wedge_power_ratio(crop, volumes.tilts_deg) for label, crop in crops.items()},
+    )
 
 
 def judge(volumes: TomogramVolumes, halves: dict[str, ShellCurves]) -> Judgement:

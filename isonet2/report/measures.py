@@ -71,6 +71,11 @@ class ShellCurve:
         return float(1 / (frequency[shell - 1] + share * (frequency[shell] - frequency[shell - 1])))
 
 
+def curve_of(cycles_per_voxel: torch.Tensor, fsc: torch.Tensor, pixel_size_angstrom: float) -> ShellCurve:
+    """Of a shell correlation (shells,) as it is measured in voxels."""
+    return ShellCurve(cycles_per_voxel.double().numpy() / pixel_size_angstrom, fsc.double().numpy())
+
+
 ShellCurves = dict[str, ShellCurve]
 """By region: "measured", where the tilts measured, and "wedge", inside the missing wedge."""
 
@@ -111,8 +116,7 @@ def shell_curves(a: Array, b: Array, *, pixel_size_angstrom: float, tilts_deg: T
     first, second = torch.from_numpy(a), torch.from_numpy(b)
     curves = {}
     for name, region in zip(("measured", "wedge"), measured_and_missing(first.shape, tilts_deg), strict=True):
-        cycles_per_voxel, fsc = shell_correlation(first, second, region)
-        curves[name] = ShellCurve(cycles_per_voxel.double().numpy() / pixel_size_angstrom, fsc.double().numpy())
+        curves[name] = curve_of(*shell_correlation(first, second, region), pixel_size_angstrom)
     return curves
 
 

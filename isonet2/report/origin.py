@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from isonet2.io.star import TomogramRow
 from isonet2.physics.acquisition import Optics
 from isonet2.physics.ctf import ctf_gain, phase_flip_gain
 
 SAME_NETWORK = "same network, not independent"
 INDEPENDENT = "independent networks: each saw one half of the specimen"
+PERHAPS_SHARED = "two networks, not known to be independent"
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,16 @@ class CtfRecord:
 
 @dataclass(frozen=True)
 class Origin:
-    """Of the predictions of a job; `method` is unknown (None) if predict has left no record."""
+    """Of the predictions of a job; `method` is unknown (None) if predict has left no record.
+
+    `maps`: by tomogram, the files that were read; `independent`: whether two networks saw two halves of the specimen.
+    """
 
     method: str | None = None
     outputs: frozenset[str] = frozenset()
+    maps: Mapping[str, Sequence[str]] = field(default_factory=dict)
     two_networks: bool = False
+    independent: bool = False
     ctf: CtfRecord = field(default=CtfRecord())
 
     @staticmethod
@@ -44,7 +49,9 @@ class Origin:
         return Origin(
             method=facts.get("method"),
             outputs=frozenset(facts.get("outputs", ())),
+            maps=facts.get("maps", {}),
             two_networks=len(facts.get("networks", ())) == 2,
+            independent=set(facts.get("parts", ())) == {"top", "bottom"},
             ctf=CtfRecord(**facts.get("ctf", {})),
         )
 
@@ -53,14 +60,12 @@ class Origin:
         """The column of the STAR file that names the predictions."""
         return "denoised" if self.method == "n2n" else "corrected"
 
-    def one_map(self, row: TomogramRow) -> str | None:
-        """What methods of one map read by default: the deconvolved tomogram, if the network leaves the CTF alone."""
-        return row.deconvolved if row.deconvolved is not None and self.ctf.CTF_mode is None else row.tomogram
-
     @property
     def kinship(self) -> str:
         """What the predictions of the two halves have in common."""
-        return INDEPENDENT if self.two_networks else SAME_NETWORK
+        if self.independent:
+            return INDEPENDENT
+        return PERHAPS_SHARED if self.two_networks else SAME_NETWORK
 
     def transfer(self, shape: torch.Size, optics: Optics) -> Tensor | None:
         """Float32 (z, y, x//2+1): what a prediction goes through to be compared with what was measured; None: nothing.

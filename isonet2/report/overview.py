@@ -9,7 +9,7 @@ from typing import Any
 
 from isonet2.job.models import Job
 from isonet2.report import words
-from isonet2.report.block import TomogramBlock
+from isonet2.report.judgement import Judged
 from isonet2.report.records import Course, RunRecords
 from isonet2.report.support import Finding, State
 from isonet2.report.tomogram import Scores
@@ -39,33 +39,33 @@ class Overview:
 def overview(
     job: Job,
     records: RunRecords,
-    blocks: list[TomogramBlock],
+    tomograms: list[Judged],
     *,
     total: int,
     scores: Scores,
     convergence: Mapping[str, Mapping[str, Any]],
 ) -> Overview:
-    """`total` tomograms of which `blocks` are shown; `scores`: empty without truth; `convergence`: state and sentence
+    """`tomograms` are those of `total` that are there; `scores`: empty without truth; `convergence`: state and sentence
     for each course of training that held out cubes, by its name."""
-    sentences = [_data(blocks, total), _training(job, records), _quality(scores), _cost(records)]
+    sentences = [_data(tomograms, total), _training(job, records), _quality(scores), _cost(records)]
     return Overview(
         paragraph=" ".join(sentence for sentence in sentences if sentence),
-        findings=_convergence(records, convergence) + _support(blocks),
-        numbers=_key_numbers(records, blocks, scores),
+        findings=_convergence(records, convergence) + _support(tomograms),
+        numbers=_key_numbers(records, tomograms, scores),
     )
 
 
-def _data(blocks: list[TomogramBlock], total: int) -> str:
-    if not blocks:
+def _data(tomograms: list[Judged], total: int) -> str:
+    if not tomograms:
         return f"The list holds {words.count(total, 'tomogram')}, none of which is there any more."
-    kinds = {f"{words.size(block.shape)} voxels of {block.pixel_size_angstrom:.4g} Å" for block in blocks}
-    kind = f" ({kinds.pop()})" if len(kinds) == 1 and len(blocks) == total else ""
-    predicted = sum(block.predicted for block in blocks)
+    kinds = {f"{words.size(one.shape)} voxels of {one.pixel_size_angstrom:.4g} Å" for one in tomograms}
+    kind = f" ({kinds.pop()})" if len(kinds) == 1 and len(tomograms) == total else ""
+    predicted = sum(one.predicted for one in tomograms)
     if not predicted:
         return f"This job holds {words.count(total, 'tomogram')}{kind}; nothing has been corrected yet."
-    if predicted < len(blocks):
+    if predicted < len(tomograms):
         return f"Of {words.count(total, 'tomogram')}{kind}, some have been corrected and some have not."
-    if blocks[0].result == "denoised":
+    if tomograms[0].result == "denoised":
         return f"The noise of {words.count(total, 'tomogram')}{kind} was reduced; the missing wedge was left as it is."
     return f"The missing wedge of {words.count(total, 'tomogram')}{kind} was filled and their noise reduced."
 
@@ -109,9 +109,9 @@ def _convergence(records: RunRecords, convergence: Mapping[str, Mapping[str, Any
     return findings
 
 
-def _support(blocks: list[TomogramBlock]) -> list[Finding]:
+def _support(tomograms: list[Judged]) -> list[Finding]:
     """Of one tomogram the whole sentence, of several what they have in common."""
-    judged = {block.name: block.agreement.judgement.verdicts for block in blocks if block.agreement.judgement.verdicts}
+    judged = {one.name: one.judgement.verdicts for one in tomograms if one.judgement.verdicts}
     findings = []
     for region in ("measured region", "missing wedge") if judged else ():
         verdicts = {name: found[region] for name, found in judged.items()}
@@ -156,15 +156,15 @@ def _cost(records: RunRecords) -> str:
     return f"All stages together took {words.duration(seconds)}{share}{peak}."
 
 
-def _key_numbers(records: RunRecords, blocks: list[TomogramBlock], scores: Scores) -> list[KeyNumber]:
+def _key_numbers(records: RunRecords, tomograms: list[Judged], scores: Scores) -> list[KeyNumber]:
     numbers = []
     if result := result_of(scores):
         for key, place in _PLACES.items():
             before, after = (words.correlation(scores[name][key]) for name in ("raw", result))
             numbers.append(KeyNumber(f"{before} → {after}", f"correlation with the truth {place}"))
     else:
-        numbers += _wedge_power(blocks)
-    shares = [block.agreement.judgement.share for block in blocks if math.isfinite(block.agreement.judgement.share)]
+        numbers += _wedge_power(tomograms)
+    shares = [one.judgement.share for one in tomograms if math.isfinite(one.judgement.share)]
     if shares:
         mean = words.percent(sum(shares) / len(shares))
         numbers.append(KeyNumber(mean, "of the agreement with the other half that its noise allows"))
@@ -176,11 +176,11 @@ def _key_numbers(records: RunRecords, blocks: list[TomogramBlock], scores: Score
     return numbers
 
 
-def _wedge_power(blocks: list[TomogramBlock]) -> list[KeyNumber]:
+def _wedge_power(tomograms: list[Judged]) -> list[KeyNumber]:
     """How full the wedge is, on average: before, and after where there is an after."""
     means = []
     for labels in (("raw",), ("corrected", "denoised")):
-        ratios = [ratio for block in blocks for label, ratio in block.wedge_power.items() if label in labels]
+        ratios = [ratio for one in tomograms for label, ratio in one.wedge_power.items() if label in labels]
         if ratios:
             means.append(f"{sum(ratios) / len(ratios):.2f}")
     return [KeyNumber(" → ".join(means), "power inside the wedge over power where the tilts measured")] if means else []

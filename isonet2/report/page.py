@@ -12,9 +12,10 @@ import jinja2
 from isonet2 import __version__
 from isonet2.job.models import Job
 from isonet2.report import words
-from isonet2.report.agreement import Picture, picture, score_table
+from isonet2.report.agreement import Picture, picture, score_table, verdict_table
 from isonet2.report.block import Panel, TomogramBlock
 from isonet2.report.images import data_uri, smaller_png
+from isonet2.report.judgement import Judged
 from isonet2.report.origin import SAME_NETWORK
 from isonet2.report.overview import overview
 from isonet2.report.plots import COLOURS, epoch_figure, loss_figure
@@ -48,6 +49,7 @@ def render_page(
     job: Job,
     records: RunRecords,
     blocks: list[TomogramBlock],
+    tomograms: list[Judged],
     *,
     total: int,
     missing: list[str],
@@ -56,8 +58,8 @@ def render_page(
 ) -> str:
     """One HTML file that needs no other.
 
-    `blocks` are the tomograms that are shown, of `total`; `missing` those whose files are gone; `scores` the means
-    over all tomograms with a known truth, or empty; `convergence`: see `overview`.
+    `blocks` are the tomograms that are drawn, `tomograms` all that are there, of `total`; `missing` those whose files
+    are gone; `scores` the means over all tomograms with a known truth, or empty; `convergence`: see `overview`.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("isonet2.report", ""),
@@ -70,11 +72,12 @@ def render_page(
     return environment.get_template("template.html.j2").render(
         title=job.folder.resolve().name,
         version=__version__,
-        top=overview(job, records, blocks, total=total, scores=scores, convergence=convergence),
+        top=overview(job, records, tomograms, total=total, scores=scores, convergence=convergence),
         records=records,
         longest_s=max((record.seconds for record in records.stages), default=0.0),
         courses=[CourseBlock(course.name, _pictures(course), _previews(course)) for course in records.courses],
         blocks=blocks,
+        verdicts=verdict_table(tomograms) if len(tomograms) > len(blocks) else None,
         total=total,
         missing=missing,
         scores=score_table(scores) if scores else None,

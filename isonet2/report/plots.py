@@ -27,6 +27,7 @@ from isonet2.report.measures import (
 )
 
 COLOURS = {"measured": "#2f7fd1", "wedge": "#d9730d"}  # told apart by all eyes, on white and on black
+AXES = {"z": "#c2386b", "y": "#2a9d57", "x": "#7a52c7"}
 _PREVIEW_DPI = 110
 _HELD_OUT = "val_"  # what the keys of held-out cubes begin with
 

@@ -39,6 +39,7 @@ _DOES_NOT_KEEP = "Does not keep to the measured data"
 _SAME_MAKER = (
     f"one network made both ({SAME_NETWORK}) and would invent the same twice; train with split_halves to learn more"
 )
+_MAYBE_SHARED = "nobody knows whether these networks saw different specimens; those of split_halves did"
 _NEW_ALONG_Z = "What the map shows along z and raw does not is not to be interpreted."
 _SAME_NOISE = "both saw the same noise, and may take it for the same signal"
 
@@ -166,8 +167,8 @@ def wedge_verdict(
         return Verdict("bad", "Not supported", f"{reason}. {_NEW_ALONG_Z}")
     to = f"{limit:.3g} Å"
     beyond = f"What the map shows along z beyond {to} is not to be interpreted."
-    if one_map or not origin.two_networks:
-        doubt = _SAME_NOISE if origin.two_networks else _SAME_MAKER
+    if one_map or not origin.independent:
+        doubt = _SAME_NOISE if origin.independent else _MAYBE_SHARED if origin.two_networks else _SAME_MAKER
         return Verdict("unknown", _UNKNOWN, f"{who} agree up to {to}, but {doubt}. {beyond}", limit)
     measured = curves["measured"].resolution_angstrom(LEAST_AGREEMENT)
     only = limit > _ONLY * measured

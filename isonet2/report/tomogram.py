@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,14 +56,20 @@ class Comparison:
     curves: dict[str, ShellCurves]
 
 
+def is_there(job: Job, row: TomogramRow) -> bool:
+    """Whether there is still something to compare with: the halves, or the tomogram."""
+    return _are_files(job, row.half1, row.half2) or _are_files(job, row.tomogram)
+
+
+def _are_files(job: Job, *names: str | None) -> bool:
+    return all(name is not None and job.path(name).is_file() for name in names)
+
+
 @contextmanager
 def opened(
     job: Job, row: TomogramRow, optics: Optics, tilts_deg: Tilts, origin: Origin, truth_folder: Path | None
-) -> Iterator[TomogramVolumes | None]:
-    """What there is of a row, open; None if neither the halves nor the tomogram are there any more.
-
-    Raises UserError if the shapes differ.
-    """
+) -> Iterator[TomogramVolumes]:
+    """What there is of a row, open; at least the halves or the tomogram. UserError if the shapes differ."""
     with ExitStack() as files:
 
         def volume(name: str | Path | None) -> Volume | None:
@@ -77,9 +83,7 @@ def opened(
 
         halves = pair(row.half1, row.half2)
         raw = Mean(halves) if halves else volume(row.tomogram)
-        if raw is None:
-            yield None
-            return
+        assert raw is not None
         result = getattr(row, origin.result)
         volumes = TomogramVolumes(
             row=row,
@@ -88,7 +92,7 @@ def opened(
             origin=origin,
             raw=raw,
             halves=halves,
-            given=_given(halves, volume(origin.one_map(row)), raw, origin),
+            given=_given([volume(name) for name in origin.maps.get(row.name, ())], halves or (raw, raw)),
             result=volume(result),
             predicted=pair(*_predicted_halves(result, origin)),
             truth=volume(truth_folder / f"{row.name}.mrc") if truth_folder else None,
@@ -130,13 +134,10 @@ def mean_scores(tomograms: dict[str, Scores]) -> Scores:
     return means
 
 
-def _given(
-    halves: tuple[Volume, Volume] | None, one_map: Volume | None, raw: Volume, origin: Origin
-) -> tuple[Volume, Volume]:
-    if halves is not None and origin.method != "isonet2":
-        return halves
-    given = raw if one_map is None else one_map
-    return given, given
+def _given(read: Sequence[Volume | None], otherwise: tuple[Volume, Volume]) -> tuple[Volume, Volume]:
+    """What predict says that it has read, if that is still there."""
+    found = [volume for volume in read if volume is not None]
+    return (found[0], found[-1]) if found and len(found) == len(read) else otherwise
 
 
 def _predicted_halves(result: str | None, origin: Origin) -> tuple[str | None, str | None]:

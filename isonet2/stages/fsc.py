@@ -28,17 +28,15 @@ from isonet2.physics.acquisition import Tilts
 from isonet2.physics.quality import Region, cone, shell_correlations, tapered
 from isonet2.physics.wedge import measured
 from isonet2.report import words
-from isonet2.report.measures import ShellCurve
-from isonet2.report.plots import COLOURS, LIGHT, fsc_figure
+from isonet2.report.measures import ShellCurve, curve_of
+from isonet2.report.plots import AXES, COLOURS, LIGHT, fsc_figure
 
 THRESHOLDS = (0.5, 0.143)
 _LINES = {
     "all": (LIGHT.text, "-"),
     "measured": (COLOURS["measured"], "-"),
     "wedge": (COLOURS["wedge"], "-"),
-    "x": ("#7a52c7", "--"),
-    "y": ("#2a9d57", "--"),
-    "z": ("#c2386b", "--"),
+    **{axis: (AXES[axis], "--") for axis in "xyz"},
 }
 _DPI = 150
 
@@ -136,8 +134,7 @@ def _curves(pair: Pair, half_angle_deg: float) -> dict[str, ShellCurve]:
         a *= weight
         b *= weight
     frequency, found = shell_correlations(a, b, _regions(pair.tilts_deg, half_angle_deg))
-    cycles_per_angstrom = frequency.double().numpy() / pair.pixel_size_angstrom
-    return {name: ShellCurve(cycles_per_angstrom, fsc.numpy()) for name, fsc in found.items()}
+    return {name: curve_of(frequency, fsc, pair.pixel_size_angstrom) for name, fsc in found.items()}
 
 
 def _regions(tilts_deg: Tilts | None, half_angle_deg: float) -> dict[str, Region]:

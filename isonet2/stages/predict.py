@@ -102,6 +102,8 @@ def run(job: Job, world: World, *, restart: bool = False, tomogram: int | None =
     return {
         "outputs": [job.name(output) for output in outputs],
         "networks": [job.name(model) for model in _models(job)],
+        "parts": [found.part for _, found in loaded],
+        "maps": {t.prediction.source.name: [job.name(path) for path in t.prediction.source.maps] for t in tasks},
         "method": info.method,
         "epoch": info.epoch,
         "ctf": {
@@ -132,6 +134,8 @@ def _trained(job: Job) -> list[Path]:
 def _loaded(job: Job) -> list[tuple[Network, NetworkInfo]]:
     """The networks; UserError if two of them do not belong together."""
     models = _models(job)
+    if len({fingerprint(model) for model in models}) < len(models):
+        raise UserError(f"predict.model2: {models[1]} is the same network as {models[0]}: name the other half's")
     loaded = [load_network(model) for model in models]
     kinds = [{name: getattr(info, name) for name in _ALIKE} for _, info in loaded]
     if any(kind != kinds[0] for kind in kinds):

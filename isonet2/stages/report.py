@@ -1,26 +1,29 @@
-"""Put what was run, learned and made into one HTML file; with known truth, also truth.json."""
+"""Put what was run, learned and made into one HTML file; what is to be believed of a map, also beside it."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from isonet2 import log
+from isonet2 import __version__, log
 from isonet2.data.acquired import optics_of, tilts_of
 from isonet2.errors import UserError
 from isonet2.io.atomic import write_text
 from isonet2.io.fingerprint import fingerprint
 from isonet2.io.star import TomogramRow, read_star
 from isonet2.job.models import Job, Report
-from isonet2.parallel.collectives import on_first_rank
+from isonet2.parallel.collectives import on_first_rank, on_shared_items
 from isonet2.parallel.world import World
 from isonet2.report.block import TomogramBlock, tomogram_block
+from isonet2.report.judgement import Judged, judged
 from isonet2.report.origin import Origin
 from isonet2.report.page import render_page
 from isonet2.report.records import RunRecords, read_records, record_files
-from isonet2.report.tomogram import Scores, compared_with_truth, mean_scores, opened
+from isonet2.report.tomogram import Scores, TomogramVolumes, compared_with_truth, is_there, mean_scores, opened
 from isonet2.training.validation import validation_course, verdict
 
 SHOWN = 6
@@ -38,47 +41,82 @@ def inputs(job: Job) -> dict[str, Any]:
     return {str(path): fingerprint(path) for path in files if path.is_file()}
 
 
+@dataclass(frozen=True)
+class _Looked:
+    """What was found in one tomogram; `verdict` is the file that says it, beside a prediction of this job."""
+
+    judged: Judged
+    block: TomogramBlock | None
+    scores: Scores | None
+    verdict: str | None
+
+
 def run(job: Job, world: World) -> dict[str, Any]:
-    """Write the page on rank 0, and truth.json if a truth folder is given. Facts: the page, its size, the scores."""
-    return on_first_rank(world, lambda: _write(job, job.report or Report()))
+    """Write the page, beside every prediction what is to be believed of it, and truth.json if a truth folder is given.
 
-
-def _write(job: Job, section: Report) -> dict[str, Any]:
-    rows, records = read_star(job.path(job.star_file)), read_records(job)
-    truth_folder = _truth_folder(job, section, rows)
+    Ranks share the tomograms; rank 0 writes the page. Facts: the page, its size, the verdicts, the scores.
+    """
+    section = job.report or Report()
+    rows = on_first_rank(world, lambda: read_star(job.path(job.star_file)))
+    records = on_first_rank(world, lambda: read_records(job))
+    truth_folder = on_first_rank(world, lambda: _truth_folder(job, section, rows))
     origin = Origin.of(records.facts("predict"))
-    blocks: list[TomogramBlock] = []
-    missing: list[str] = []
-    scores: dict[str, Scores] = {}
+    there = [row for row in rows if is_there(job, row)]
+    drawn = {row.index for row in there[:SHOWN]}
     longest = round(_LONGEST / math.sqrt(min(len(rows), SHOWN)))
-    for row in rows:
-        shown = len(blocks) < SHOWN
-        if not shown and truth_folder is None:
-            break
+
+    def look(row: TomogramRow) -> _Looked:
         with opened(job, row, optics_of(row), tilts_of(row, job.path), origin, truth_folder) as volumes:
-            if volumes is None:
-                missing.append(row.name)
-                continue
             comparison = compared_with_truth(volumes) if volumes.truth is not None else None
-            if comparison:
-                scores[row.name] = comparison.scores
-            if shown:
-                blocks.append(tomogram_block(volumes, comparison, longest=longest))
-    means = mean_scores(scores)
+            block = tomogram_block(volumes, comparison, longest=longest) if row.index in drawn else None
+            told = block.judged if block else judged(volumes)
+            verdict = _leave_beside(job, volumes, told) if told.judgement.verdicts else None
+        return _Looked(told, block, comparison.scores if comparison else None, verdict)
+
+    found = on_shared_items(world, there, [4.0 if row.index in drawn else 1.0 for row in there], look)
+    missing = [row.name for row in rows if row not in there]
+    return on_first_rank(
+        world, lambda: _write(job, section, records, found, missing, with_truth=truth_folder is not None)
+    )
+
+
+def _leave_beside(job: Job, volumes: TomogramVolumes, judged: Judged) -> str | None:
+    """Write what is to be believed of a prediction beside it, if predict says that it made it."""
+    result = getattr(volumes.row, volumes.origin.result)
+    if result not in volumes.origin.outputs:
+        return None
+    verdict = str(Path(result).with_suffix(".json"))
+    content = {"tomogram": judged.name, "map": result, "isonet2": __version__, **judged.told()}
+    write_text(job.path(verdict), json.dumps(content, indent=1) + "\n")
+    return verdict
+
+
+def _write(
+    job: Job, section: Report, records: RunRecords, found: Sequence[_Looked], missing: list[str], *, with_truth: bool
+) -> dict[str, Any]:
+    scores = {one.judged.name: one.scores for one in found if one.scores}
+    means, total = mean_scores(scores), len(found) + len(missing)
     page = render_page(
-        job, records, blocks, total=len(rows), missing=missing, scores=means, convergence=_convergence(records)
+        job,
+        records,
+        [one.block for one in found if one.block],
+        [one.judged for one in found],
+        total=total,
+        missing=missing,
+        scores=means,
+        convergence=_convergence(records),
     )
     write_text(job.path(section.output), page)
     facts: dict[str, Any] = {
-        "outputs": [section.output],
+        "outputs": [section.output, *(one.verdict for one in found if one.verdict)],
         "megabytes": len(page.encode()) / 1e6,
-        "tomograms": len(rows),
-        "support": {block.name: _support(block) for block in blocks if block.predicted},
+        "tomograms": total,
+        "support": {one.judged.name: one.judged.told() for one in found if one.judged.predicted},
     }
-    if truth_folder is not None:
+    if with_truth:
         truth = {**means, "tomograms": scores}
         write_text(job.folder / _TRUTH, json.dumps(truth, indent=1) + "\n")
-        facts |= {"outputs": [section.output, _TRUTH], "truth": truth}
+        facts |= {"outputs": [*facts["outputs"], _TRUTH], "truth": truth}
         _say(means)
     return facts
 
@@ -86,18 +124,6 @@ def _write(job: Job, section: Report) -> dict[str, Any]:
 def _convergence(records: RunRecords) -> dict[str, dict[str, Any]]:
     """The verdict on each course of training that held out cubes, also on one that has not come to its end."""
     return {c.name: verdict(*validation_course(c.epochs)) for c in records.courses if c.held_out_losses}
-
-
-def _support(block: TomogramBlock) -> dict[str, Any]:
-    """What the page says of a prediction, for programs: by region a state and a sentence."""
-    found: dict[str, Any] = {
-        region: {"state": verdict.state, "sentence": verdict.sentence}
-        for region, verdict in block.agreement.judgement.verdicts.items()
-    }
-    limit, share = block.agreement.judgement.verdicts["missing wedge"].limit_angstrom, block.agreement.judgement.share
-    found["wedge_limit_angstrom"] = limit if math.isfinite(limit) else None
-    found["share_of_allowed_fsc"] = share if math.isfinite(share) else None
-    return found
 
 
 def _say(means: Scores) -> None:

@@ -34,7 +34,7 @@ _COLUMNS = (
 )
 
 
-_KINDS = ("even", "odd", "full", "truth")
+_KINDS = ("even", "odd", "full", "truth", "truth_without_ctf")  # the last where there is a CTF
 
 
 def inputs(job: Job) -> dict[str, Any]:
@@ -43,10 +43,11 @@ def inputs(job: Job) -> dict[str, Any]:
 
 
 def run(job: Job, world: World) -> dict[str, Any]:
-    """Write {even,odd,full,truth}/tomo_NNN.mrc and particles.star; the ranks share the tomograms.
+    """Write {even,odd,full,truth}/tomo_NNN.mrc and particles.star; the ranks share the tomograms. With a defocus also
+    truth_without_ctf/, for networks that correct it.
 
     Each tomogram depends on the settings, the seed and its number, not on ranks or on how many there are. Memory of a
-    rank: about seven times a float32 tomogram, and 60 MB.
+    rank: about eight times a float32 tomogram, and 60 MB.
     """
     settings = job.simulate
     assert settings is not None
@@ -55,7 +56,8 @@ def run(job: Job, world: World) -> dict[str, Any]:
     work = partial(_simulate_tomogram, settings, job.seed, folder)
     placed = on_shared_items(world, numbers, [1.0] * len(numbers), work)
     on_first_rank(world, lambda: _write_particles(folder / "particles.star", placed))
-    maps = [f"{settings.output_dir}/{kind}/{_name(number)}.mrc" for number in numbers for kind in _KINDS]
+    kinds = _KINDS if settings.defocus is not None else _KINDS[:-1]
+    maps = [f"{settings.output_dir}/{kind}/{_name(number)}.mrc" for number in numbers for kind in kinds]
     return {"outputs": maps, "tomograms": settings.count, "placed": [len(in_one) for in_one in placed]}
 
 
@@ -69,7 +71,7 @@ def _simulate_tomogram(settings: Simulate, seed: int, folder: Path, number: int)
         size = "×".join(map(str, shape))
         raise UserError(f"simulate.size: none of {asked} particles fits into {size} voxels of {pixel:g} Å; enlarge it")
     info(f"{_name(number)}: {len(placed)} of {asked} particles, vesicles and gold beads found a place")
-    truth = density.neg_()  # protein is dark
+    truth = without_ctf = density.neg_()  # protein is dark
     if settings.defocus is not None:
         # A radial CTF in 3-D is the same CTF in every image, by the slice theorem.
         transfer = partial(
@@ -87,7 +89,8 @@ def _simulate_tomogram(settings: Simulate, seed: int, folder: Path, number: int)
     even, odd = (
         back_project(series + white_noise(shape, tilts, half_dose, rng), shape, tilts, step) for rng in for_halves
     )
-    for kind, volume in zip(_KINDS, (even, odd, (even + odd) / 2, truth), strict=True):
+    volumes = [even, odd, (even + odd) / 2, truth, *([without_ctf] if settings.defocus is not None else [])]
+    for kind, volume in zip(_KINDS, volumes, strict=False):
         write_mrc(folder / kind / f"{_name(number)}.mrc", volume.numpy(), pixel_size_angstrom=pixel)
     return placed
 

@@ -232,7 +232,7 @@ class Trainer:
             self._held_out,
             self._world,
             batch=-(-self._schedule.batch_size // self._world.size),
-            noise_level=self._setup.noise_level(self._section.epochs),
+            noise_level=self._setup.noise_level(self._section.epochs - 1),
         )
 
     def _say(self, line: dict[str, Any]) -> None:

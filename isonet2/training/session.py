@@ -45,33 +45,45 @@ def run_session(job: Job, stage: Stage, world: World, *, restart: bool) -> dict[
     """Train to the last epoch, from the last checkpoint if there is one and `restart` does not forbid it.
 
     Each rank holds one network (weights, gradient, two moments, average: 20 bytes a parameter) and the activations of
-    its share of a micro-batch. With split_halves one network after the other, in folders of their own.
+    its share of a micro-batch. With split_halves one network after the other, in folders of their own, from other first
+    weights and with other random numbers: what they have in common is to come from the specimen.
     """
     training = job.trainings[stage]
     wanted = on_first_rank(world, lambda: _checked(job, training))
     folder = job.path(training.output_dir)
     pretrained = on_first_rank(world, lambda: _pretrained(job, training)) if training.pretrained_model else None
-    setup = Setup(training, wanted.method, pretrained=pretrained)
+    setup = Setup(training, wanted.method, pretrained=pretrained, column=wanted.column)
+    if pretrained and (unlike := pretrained.unlike(setup)):
+        log.warn(f"pretrained_model: {'; '.join(unlike)}: it has to learn that anew")
     preview = _preview(job, training, wanted) if training.with_preview else None
     if not training.split_halves:
-        return _train(job, setup, wanted, preview, folder, world, restart=restart)
+        return _train(job, setup, wanted, preview, folder, world, seed=job.seed, restart=restart)
     facts = []
-    for part in HALVES:
+    for number, part in enumerate(HALVES):
         log.info(f"{stage}: the network of the {part} half")
         half = on_first_rank(world, lambda part=part: halved_cubes(wanted, part))  # type: ignore[misc]
         where = replace(preview, folder=folder / part) if preview else None
-        facts.append(_train(job, replace(setup, part=part), half, where, folder / part, world, restart=restart))
+        own = replace(setup, part=part)
+        facts.append(_train(job, own, half, where, folder / part, world, seed=job.seed + number, restart=restart))
     together = {name: [path for each in facts for path in each[name]] for name in ("outputs", "networks")}
     shared = {name: value for name, value in facts[0].items() if name != "convergence"}  # each has its own
     return {**shared, **together, "samples": sum(each["samples"] for each in facts), "split_halves": True}
 
 
 def _train(
-    job: Job, setup: Setup, wanted: Wanted, preview: Preview | None, folder: Path, world: World, *, restart: bool
+    job: Job,
+    setup: Setup,
+    wanted: Wanted,
+    preview: Preview | None,
+    folder: Path,
+    world: World,
+    *,
+    seed: int,
+    restart: bool,
 ) -> dict[str, Any]:
     _check_beginning(job, setup, folder)
     supply = Supply(_caches(job, wanted, world), (job.extract or Extract()).cache_refresh_epochs)
-    facts = Trainer(setup, supply, preview, folder, world, seed=job.seed).train(restart=restart)
+    facts = Trainer(setup, supply, preview, folder, world, seed=seed).train(restart=restart)
     return {**facts, **{name: [job.name(path) for path in facts[name]] for name in ("outputs", "networks")}}
 
 
@@ -141,7 +153,7 @@ def _doubts(job: Job, training: Training, wanted: Wanted) -> list[str]:
 
 def _pretrained(job: Job, training: Training) -> Pretrained:
     assert training.pretrained_model is not None
-    return load_pretrained(job.path(training.pretrained_model), training.cube_size)
+    return load_pretrained(job.path(training.pretrained_model), training)
 
 
 def _preview(job: Job, training: Training, wanted: Wanted) -> Preview:

@@ -14,6 +14,7 @@ from isonet2.inference.networks import NetworkInfo, Part, load_network
 from isonet2.io.fingerprint import fingerprint
 from isonet2.job.architectures import NetworkShape
 from isonet2.job.models import Refine, Training
+from isonet2.job.training import misfit
 from isonet2.models.registry import build_network, freeze
 from isonet2.training.ctf_use import CtfUse
 from isonet2.training.objectives import Recipe
@@ -27,15 +28,28 @@ class Pretrained:
     weights: Mapping[str, Tensor]
     fingerprint: str
 
+    def unlike(self, setup: Setup) -> list[str]:
+        """In what this network has learned otherwise than it is to learn now, in words."""
+        now, found = setup.info(0), []
+        for name in ("CTF_mode", "bfactor", "clip_first_peak_mode"):
+            before, after = ("none" if (value := getattr(info, name)) is None else value for info in (self.info, now))
+            if before != after:
+                found.append(f"{name} was {before} and is {after} now")
+        if self.info.foreign and self.info.method == "isonet2":
+            found.append("IsoNet2 scaled its tomograms by percentiles, and here they have standard deviation 1")
+        return found
+
 
 @dataclass(frozen=True)
 class Setup:
-    """One training of one network; `part` is the half of the specimen that it sees."""
+    """One training of one network; `part` is the half of the specimen that it sees, `column` that of its maps in the
+    STAR file, if they are no halves."""
 
     section: Training
     method: Method
     part: Part = "full"
     pretrained: Pretrained | None = None
+    column: str | None = None
 
     @property
     def arch(self) -> str:
@@ -83,13 +97,14 @@ class Setup:
         """What goes with the network after an epoch."""
         section = self.section
         recorded = {field.name for field in fields(NetworkInfo)} & set(type(section).model_fields)
-        settings = section.model_dump(include=recorded) | {"method": self.method, "arch": self.arch}
+        settings = section.model_dump(include=recorded)
+        settings |= {"method": self.method, "arch": self.arch, "input_column": self.column}
         return NetworkInfo(**{"apply_mw_x1": False, **settings, "epoch": epoch, "shape": self.shape, "part": self.part})
 
 
-def load_pretrained(path: Path, cube_size: int) -> Pretrained:
+def load_pretrained(path: Path, section: Training) -> Pretrained:
     """The network of a file. UserError if it is none, or does not fit the cubes."""
     network, info = load_network(path)
-    if cube_size % (divisor := info.shape.divisor):
-        raise UserError(f"cube_size {cube_size} does not fit {path}, which needs a multiple of {divisor}")
+    if why := misfit(section, info.shape, str(path)):
+        raise UserError(why)
     return Pretrained(info, network.state_dict(), fingerprint(path))

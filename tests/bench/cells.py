@@ -17,6 +17,19 @@ METHODS = {  # section of the job file and what it says
     "denoise": ("denoise", {}),
     "isonet2": ("refine", {"method": "isonet2"}),
     "isonet2-n2n": ("refine", {"method": "isonet2-n2n"}),
+    "isonet2-recipe": (  # what IsoNet2 does, in this program: two half cubes a step through its network, its loss
+        "refine",
+        {
+            "method": "isonet2-n2n",
+            "arch": "unet-small",
+            "adds_input": True,
+            "cube_size": 48,
+            "batch_size": 2,
+            "mw_weight": 0,
+            "optimizer": "adamw",
+            "learning_rate": 3e-4,
+        },
+    ),
 }
 CUBES = 100  # of each tomogram in an epoch, about
 COLUMNS = {

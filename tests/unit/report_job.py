@@ -96,7 +96,9 @@ def finished(
     write_star(folder / "tomograms.star", rows)
     put_records(folder)
     outputs = [f"out/corrected_{name}{ending}.mrc" for name in names for ending in ("", "_half1", "_half2")]
-    facts = {"outputs": outputs, "networks": ["isonet_maps/network.pt"], "method": "isonet2-n2n", **(predict or {})}
+    maps = {name: [f"{half}/{name}.mrc" for half in ("even", "odd")] for name in names}
+    facts = {"outputs": outputs, "networks": ["isonet_maps/network.pt"], "maps": maps, "method": "isonet2-n2n"}
+    facts |= predict or {}
     put_stage(folder, "predict", 7.0, "15:07", facts)
     if with_metrics:
         put_metrics(folder / "isonet_maps")

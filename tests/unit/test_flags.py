@@ -50,7 +50,10 @@ TUTORIAL = [
     ("make_mask tomograms.star --input_column rlnDeconvTomoName", {"input_column": "rlnDeconvTomoName"}),
     ("make_mask", {"star_file": "tomograms.star", "output_dir": "mask"}),
     ("refine tomograms.star -o 01_test", {"output_dir": "01_test", "star_file": "tomograms.star"}),
-    ("refine s.star --outputdir r --iterations 30 --with_predict False", {"epochs": 30, "with_preview": False}),
+    ("refine s.star --outputdir r --iterations 30 --with_predict False", {"epochs": 30, "with_predict": False}),
+    ("refine s.star --gpuID 0,1 --noise_mode None --normalisation none",
+     {"gpuID": (0, 1), "noise_mode": "nofilter", "normalisation": "none"}),
+    ("deconv s.star --chunk_size None --ncpu 4", {"chunk_size": 256}),
     ("refine --seed 7 --learning-rate=1e-4 --threads 3", {"seed": 7, "learning_rate": 1e-4, "threads_per_rank": 3}),
     ("refine --epochs 3 --epochs 5", {"epochs": 5}),
     (
@@ -74,7 +77,8 @@ TUTORIAL = [
 def test_lines_from_the_tutorial_mean_what_they_say(line, meaning):
     stage, *arguments = shlex.split(line)
     job = job_from_flags(stage, arguments)
-    said = {"star_file": job.star_file, "seed": job.seed, "threads_per_rank": job.resources.threads_per_rank}
+    resources = {name: getattr(job.resources, name) for name in ("threads_per_rank", "gpuID")}
+    said = {"star_file": job.star_file, "seed": job.seed, **resources}
     said |= dict(getattr(job, stage))
     assert {name: said[name] for name in meaning} == meaning
     assert [name for name in STAGES if getattr(job, name) is not None] == [stage]

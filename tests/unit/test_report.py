@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ def test_the_truth_table_holds_the_mean_correlations_of_raw_linear_and_corrected
     job, facts = written.job, written.facts
     table = json.loads(job.path("truth.json").read_text())
     assert facts["truth"] == table
-    assert facts["outputs"] == ["report.html", "truth.json"]
+    assert facts["outputs"] == ["report.html", "out/corrected_t1.json", "out/corrected_t2.json", "truth.json"]
     expected: dict[str, list[float]] = {"raw": [], "corrected": []}
     for name in ("t1", "t2"):
         even, odd, truth = (mrcfile.read(job.path(f"{kind}/{name}.mrc")) for kind in ("even", "odd", "truth"))
@@ -166,8 +167,45 @@ def test_the_first_six_tomograms_are_drawn_and_the_rest_and_the_missing_are_name
     page = Page(tmp_path / "report.html")
     headings = [element["id"] for element in page.all("h2") if str(element.get("id")).startswith("tomogram-")]
     assert len(headings) == report.SHOWN == 6
-    assert "2 more tomograms are in the list" in page.text
+    assert "2 more tomograms are in the list; the first 6 are drawn" in page.text
     assert "Listed, but not there any more: n3." in page.text
+
+
+def test_every_tomogram_is_judged_also_those_that_are_not_drawn_and_beside_its_map(tmp_path: Path) -> None:
+    names = tuple(f"t{number}" for number in range(1, 9))
+    job = finished(tmp_path, names, report={})
+    facts = report.run(job, World())
+    assert tuple(facts["support"]) == names
+    rows = re.findall(
+        r'<tr><th scope="row">(t\d)</th><td>(.*?)</td><td>(.*?)</td></tr>', Page(job.path("report.html")).source
+    )
+    for name in names:
+        beside = json.loads(job.path(f"out/corrected_{name}.json").read_text())
+        assert f"out/corrected_{name}.json" in facts["outputs"]
+        assert beside.items() >= facts["support"][name].items()
+        (said,) = [verdicts for found, *verdicts in rows if found == name]
+        assert [
+            facts["support"][name][region]["sentence"].split(":")[0] for region in ("measured region", "missing wedge")
+        ] == said
+
+
+def test_nothing_is_written_beside_a_map_that_predict_did_not_make(tmp_path: Path) -> None:
+    job = finished(tmp_path, report={}, predict={"outputs": []})
+    assert report.run(job, World())["outputs"] == ["report.html"]
+    assert not job.path("out/corrected_t1.json").exists()
+
+
+def test_the_predictions_are_compared_with_what_predict_has_read(tmp_path: Path) -> None:
+    """With the true map in the place of what it read, the agreement is another one."""
+    job = finished(tmp_path, report={})
+    shares = []
+    for maps in (["even/t1.mrc", "odd/t1.mrc"], ["truth/t1.mrc"]):
+        record = json.loads(job.path("stages/predict.json").read_text())
+        record["facts"]["maps"] = {"t1": maps}
+        put_json(job.path("stages/predict.json"), record)
+        shares.append(report.run(job, World())["support"]["t1"]["measured region"]["sentence"])
+    assert "the other half" in shares[0]
+    assert "there is only one map" in shares[1]
 
 
 def test_maps_of_different_shapes_are_refused_with_both_sizes_and_no_page_is_left(tmp_path: Path) -> None:

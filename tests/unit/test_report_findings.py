@@ -36,7 +36,7 @@ def test_without_truth_the_top_says_what_is_to_be_believed(tmp_path: Path) -> No
     assert set(findings(page)) == {"Measured region", "Missing wedge"}
     assert "raw halves" in page.text
     assert "against the truth" not in page.text
-    assert facts["outputs"] == ["report.html"]
+    assert facts["outputs"] == ["report.html", "out/corrected_t1.json"]
     assert not job.path("truth.json").exists()
     json.dumps(facts, allow_nan=False)
 
@@ -50,8 +50,18 @@ def test_predicted_halves_left_over_from_an_earlier_run_are_not_shown(tmp_path: 
     assert "only the mean of both halves' was kept" in facts["support"]["t1"]["measured region"]["sentence"]
 
 
+TWO = {"networks": ["isonet_maps/top/n.pt", "isonet_maps/bottom/n.pt"]}
+
+
+def test_two_networks_of_unknown_origin_are_not_called_independent(tmp_path: Path) -> None:
+    job = finished(tmp_path, report={}, predict={**TWO, "parts": ["full", "full"]})
+    told = report.run(job, World())["support"]["t1"]
+    assert "two networks, not known to be independent" in Page(job.path("report.html")).text
+    assert told["missing wedge"]["state"] != "good"
+
+
 def test_halves_by_two_networks_are_called_independent(tmp_path: Path) -> None:
-    job = finished(tmp_path, report={}, predict={"networks": ["isonet_maps/top/n.pt", "isonet_maps/bottom/n.pt"]})
+    job = finished(tmp_path, report={}, predict={**TWO, "parts": ["top", "bottom"]})
     report.run(job, World())
     text = Page(job.path("report.html")).text
     assert "predicted halves (independent networks: each saw one half of the specimen)" in text

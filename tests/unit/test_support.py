@@ -24,7 +24,7 @@ from isonet2.report.tomogram import TomogramVolumes
 
 TILTS = (-60.0, 60.0)
 ONE = Origin(method="isonet2-n2n")
-TWO = Origin(method="isonet2-n2n", two_networks=True)
+TWO = Origin(method="isonet2-n2n", two_networks=True, independent=True)
 Pair = tuple[Tensor, Tensor]
 
 
