@@ -191,6 +191,8 @@ def _run(arguments: Sequence[str]) -> None:
     job = _load(given)
     stages = _stages(given["stages"], job) if "stages" in given else None
     index = _tomogram(given["tomogram"], stages) if "tomogram" in given else None
+    if index is not None and restart:
+        raise UserError("--tomogram is one of many: begin anew with --restart and all of them")
     _checked(job)
     if index is None:
         from isonet2.pipeline import run  # which imports torch: after the mistakes are found

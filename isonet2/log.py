@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,12 +20,50 @@ Item = TypeVar("Item")
 
 def info(message: str) -> None:
     """One plain line, at most one per event that a user cares about."""
+    _last.at_s, _last.line = time.monotonic(), message
     _LOGGER.info(message)
 
 
 def warn(message: str) -> None:
     """One line about something that works but is probably not what the user meant."""
     _LOGGER.warning(message)
+
+
+@contextmanager
+def signs_of_life(*, show: bool) -> Iterator[None]:
+    """While the block runs, a line whenever 30 s have passed without one, but for a terminal. `show`: see progress."""
+    if not show or sys.stderr.isatty():
+        yield
+        return
+    over, began = threading.Event(), time.monotonic()
+    _last.at_s = began
+
+    def watch() -> None:
+        said = _last.at_s
+        while not over.wait(EVERY_S / 30):
+            now = time.monotonic()
+            if now - max(said, _last.at_s) >= EVERY_S:
+                said = now
+                _LOGGER.info(f"still at work; {now - _last.at_s:.0f} s ago: {_last.line or 'begun'}")
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
+@dataclass
+class _Last:
+    """What was said last, and when."""
+
+    at_s: float = 0.0
+    line: str = ""
+
+
+_last = _Last()
 
 
 def complain(message: str, *, rank: int) -> None:

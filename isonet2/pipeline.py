@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from isonet2 import __version__, log
-from isonet2.errors import Interrupted, IsonetError, UserError
+from isonet2.errors import Interrupted, IsonetError, LaunchError, UserError
 from isonet2.io.atomic import appeared, sweep, write_text
 from isonet2.io.lock import holding
 from isonet2.io.sealed import read_sealed, write_sealed
 from isonet2.job.models import STAGES, Extract, Job
 from isonet2.job.resolved import fixed_batch_sizes, resolved_job, resolved_text, with_batch_sizes
 from isonet2.parallel.collectives import all_gather, joined_world, on_every_rank, on_first_rank, stop_if_asked
+from isonet2.parallel.launchers import is_first_rank
 from isonet2.parallel.memory import forget_peak, peak_memory_gb
 from isonet2.parallel.stopping import Stop, time_to_stop
 from isonet2.parallel.world import World
@@ -50,14 +51,14 @@ def run(
     """
     found: dict[str, Facts] = {}
     wanted = [name for name in STAGES if getattr(job, name) is not None and (stages is None or name in stages)]
-    with _together(job, wanted, job.folder / "stop") as world, ExitStack() as stack:
+    with _early_verdict(job.folder), _together(job, wanted, job.folder / "stop") as world, ExitStack() as stack:
         on_first_rank(world, lambda: stack.enter_context(holding(job.folder)))
         stack.enter_context(_leaving_a_verdict(job.folder, world))
         on_first_rank(world, lambda: sweep(_own_folders(job)))
         earlier = on_first_rank(world, lambda: resolved_job(job.folder))
         job = with_batch_sizes(job, fixed_batch_sizes(job, None if restart else earlier, world.size))
         hosts = all_gather(world, socket.gethostname())
-        on_first_rank(world, lambda: _write_records(job, world, hosts, earlier if always else None))
+        on_first_rank(world, lambda: _write_records(job, world, hosts, earlier))
         key = ""
         for name in _up_to(job, wanted[-1]):
             if name in wanted:
@@ -70,29 +71,36 @@ def run(
 def predict_tomogram(job: Job, index: int) -> None:
     """Predict the one tomogram of this index, as one of many processes that share the job's folder.
 
-    stages/predict/<index>.ok or .fail says how that ended, and <index>.stop asks it, but not the others, to stop. The
-    STAR file and the record are left to `run`, which finds these tomograms finished. Raises IsonetError.
+    stages/predict/<index>.ok, .fail or .stopped (why, and a word that changes with progress) says how that ended, and
+    <index>.stop asks it, but not the others, to stop. The STAR file and the record are left to `run`, which finds these
+    tomograms finished. Raises IsonetError.
     """
     notes = job.folder / "stages" / "predict"
     notes.mkdir(parents=True, exist_ok=True)
-    with _together(job, ["predict"], notes / f"{index}.stop") as world, ExitStack() as stack:
-        on_first_rank(world, lambda: stack.enter_context(holding(job.folder, together=True)))
-        earlier = on_first_rank(world, lambda: resolved_job(job.folder))
-        job = with_batch_sizes(job, fixed_batch_sizes(job, earlier, world.size))
-        try:
+
+    def note(ending: str, text: str) -> None:
+        """The one note on how this tomogram's last task ended."""
+        for old in ("ok", "fail", "stopped"):
+            (notes / f"{index}.{old}").unlink(missing_ok=True)
+        write_text(notes / f"{index}.{ending}", f"{text}\n")
+
+    try:
+        with _together(job, ["predict"], notes / f"{index}.stop") as world, ExitStack() as stack:
+            stack.callback(world.stop.forget)
+            on_first_rank(world, lambda: stack.enter_context(holding(job.folder, together=True)))
+            earlier = on_first_rank(world, lambda: resolved_job(job.folder))
+            job = with_batch_sizes(job, fixed_batch_sizes(job, earlier, world.size))
             key = ""
             for name in _up_to(job, "predict")[:-1]:
                 key = on_first_rank(world, partial(_finished_key, name, job, key))
             importlib.import_module("isonet2.stages.predict").run(job, world, tomogram=index)
-        except Interrupted:
-            raise
-        except Exception as error:
-            write_text(notes / f"{index}.fail", f"{error}\n")
-            raise
-        finally:
-            world.stop.forget()
-        on_first_rank(world, lambda: (notes / f"{index}.fail").unlink(missing_ok=True))
-        on_first_rank(world, lambda: write_text(notes / f"{index}.ok", f"{_now()}\n"))
+            on_first_rank(world, partial(note, "ok", _now()))
+    except Interrupted as error:
+        note("stopped", f"{error}\n{error.progress}")
+        raise
+    except Exception as error:
+        note("fail", str(error))
+        raise
 
 
 @contextmanager
@@ -109,7 +117,8 @@ def _together(job: Job, stages: Sequence[str], stop_file: Path) -> Iterator[Worl
         try:
             if world.size > 1:  # a process that is alone was checked before it took the time to import torch
                 on_first_rank(world, lambda: _check(job))
-            yield world
+            with log.signs_of_life(show=world.rank == 0):
+                yield world
         except IsonetError as error:
             if world.rank > 0 and not error.on_every_rank:  # else the first rank says it
                 log.complain(str(error), rank=world.rank)
@@ -143,21 +152,37 @@ def _log_folder(folder: Path) -> Path:
 
 
 @contextmanager
+def _early_verdict(folder: Path) -> Iterator[None]:
+    """The verdict of ranks that could not begin: whoever holds the folder leaves one for himself."""
+    try:
+        yield
+    except LaunchError as error:
+        if is_first_rank(os.environ):
+            _write_verdict(folder, error.exit_code, str(error))
+        raise
+
+
+def _write_verdict(folder: Path, code: int, sentence: str, progress: str = "") -> None:
+    """logs/verdict, for scripts, since launchers lose exit codes."""
+    write_text(folder / "logs" / "verdict", f"{code}\n{' '.join(sentence.split())}\n{progress}\n")
+
+
+@contextmanager
 def _leaving_a_verdict(folder: Path, world: World) -> Iterator[None]:
-    """logs/verdict says how the run ended, to scripts, since launchers lose exit codes: the code, a sentence, and a
-    word that is another one whenever something was finished since the last time."""
+    """Says how the run ended: the code, a sentence, and a word that is another one whenever something was finished
+    since the last time."""
     code, sentence, progress = 0, "done", ""
     try:
         yield
     except BaseException as error:
         code = error.exit_code if isinstance(error, IsonetError) else 1
-        sentence = " ".join(str(error).split()) or type(error).__name__
+        sentence = str(error) or type(error).__name__
         progress = error.progress if isinstance(error, Interrupted) else ""
         raise
     finally:
         world.stop.forget()  # by each rank: the first may have been killed
         if world.rank == 0:
-            write_text(folder / "logs" / "verdict", f"{code}\n{sentence}\n{progress}\n")
+            _write_verdict(folder, code, sentence, progress)
 
 
 def _own_folders(job: Job) -> list[Path]:
@@ -249,7 +274,8 @@ def _as_found(job: Job, outputs: Iterable[str]) -> dict[str, list[int] | None]:
 
 
 def _write_records(job: Job, world: World, hosts: list[str], earlier: Job | None) -> None:
-    """resolved.yaml: every setting of this run and of `earlier` ones; provenance.json: what it runs with, and where."""
+    """resolved.yaml: every setting of this run and, of stages that it lacks, of `earlier` ones, whose batch sizes stay
+    fixed; provenance.json: what it runs with, and where."""
     write_text(job.folder / "resolved.yaml", resolved_text(job, earlier))
     provenance = {
         "isonet2": __version__,

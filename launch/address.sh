@@ -1,5 +1,10 @@
 # shellcheck shell=bash
-# Sourced: master_address HOST exports MASTER_ADDR, the IPv4 address at which ranks on all $NODES nodes find rank 0.
+# Sourced: master_address HOST exports MASTER_ADDR, the IPv4 address at which ranks on all $NODES nodes find rank 0;
+# free_port raises MASTER_PORT until nobody on this host, which is the first one as a rule, listens there: two runs of one
+# allocation, or two jobs of one host, may have come to the same.
+free_port() {
+  while (: <> "/dev/tcp/127.0.0.1/$MASTER_PORT") 2> /dev/null; do MASTER_PORT=$((MASTER_PORT + 1)); done
+}
 master_address() {
   MASTER_ADDR=127.0.0.1
   if [ "$NODES" -gt 1 ]; then

@@ -8,10 +8,23 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 VERSION=$(mpiexec --version 2>&1) ||
   { echo "mpirun.sh: no mpiexec in the PATH: load your site's MPI, or pip install mpich mpi4py" >&2; exit 70; }
 case "$VERSION $(readlink -f "$(command -v mpiexec)")" in
-  *HYDRA* | *"Intel(R) MPI"*) PLACES=(-ppn "$RANKS") ;; # MPICH, Intel MPI, MVAPICH
-  *"Open MPI"* | *OpenRTE* | *"Spectrum MPI"*) PLACES=(--map-by "ppr:$RANKS:node" --bind-to none) ;;
-  *PALS* | */pals/*) PLACES=(--ppn "$RANKS" --cpu-bind none) ;;
+  *HYDRA* | *"Intel(R) MPI"*) PLACES=(-ppn "$RANKS") OTHER="Open MPI" ;; # MPICH, Intel MPI, MVAPICH
+  *"Open MPI"* | *OpenRTE* | *"Spectrum MPI"*) PLACES=(--map-by "ppr:$RANKS:node" --bind-to none) OTHER=MPICH ;;
+  *PALS* | */pals/*) PLACES=(--ppn "$RANKS" --cpu-bind none) OTHER="Open MPI" ;;
   *) echo "mpirun.sh: which MPI is this? mpiexec --version says: $(head -n 1 <<< "$VERSION")" >&2; exit 70 ;;
+esac
+
+# Under another MPI's mpiexec a library aborts, or takes each rank for the only one.
+ASK="import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI; print(MPI.Get_library_version().split('\n')[0])"
+LIBRARY=$("$PYTHON" -c "$ASK" 2> /dev/null) || LIBRARY=
+case $LIBRARY in
+  *"$OTHER"*)
+    WHY="mpirun.sh: mpiexec is of another MPI than mpi4py's library, $LIBRARY: load the module of one of them, name the"
+    WHY+=" library in MPI4PY_LIBMPI, or take --launcher torchrun"
+    echo "$WHY" >&2
+    printf '70\n%s\n\n' "$WHY" > "$FOLDER/logs/verdict"
+    exit 70
+    ;;
 esac
 
 if [ -n "${PBS_NODEFILE:-}" ]; then FIRST=$(head -n 1 "$PBS_NODEFILE")
@@ -21,8 +34,7 @@ elif [ -n "${SLURM_JOB_NODELIST:-}" ]; then FIRST=$(scontrol show hostnames "$SL
 else FIRST=$(hostname)
 fi
 master_address "${MASTER_ADDR:-$FIRST}"
-# Another job of this host, which is the first one as a rule, may have come to the same port.
-while (: <> "/dev/tcp/127.0.0.1/$MASTER_PORT") 2> /dev/null; do MASTER_PORT=$((MASTER_PORT + 1)); done
+free_port
 
 # Each mpiexec has its own option to take variables along to other nodes, and not all do so by themselves.
 CARRIED=(ISONET2_MPI=1 LAUNCHER=mpirun NODES="$NODES" RANKS="$RANKS" FOLDER="$FOLDER" PYTHON="$PYTHON" CORES="$(nproc)"

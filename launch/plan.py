@@ -1,8 +1,8 @@
 """Write the plan of a job, `isonet2 plan job.yaml --json` on stdin, as assignments that a shell evaluates.
 
 FOLDER of the job; NODES, RANKS (a node); STEPS, an array: the stages of each step, with commas, or of them those that
-argv[1] names; TOMOGRAMS, as sbatch --array takes them; SBATCH, an array: the options that resources asks for;
-SBATCH_ONE, the same for a single rank.
+argv[1] names, as in predict,report, or, as in ..refine, those before one that the job may have; TOMOGRAMS, as sbatch
+--array takes them; SBATCH, an array: the options that resources asks for; SBATCH_ONE, the same for a single rank.
 """
 
 import json
@@ -15,6 +15,11 @@ from isonet2.job.models import STAGES
 
 plan = json.load(sys.stdin)
 wanted = sys.argv[1].split(",") if len(sys.argv) > 1 else plan["stages"]
+end = wanted[0].removeprefix("..")
+if end != wanted[0]:
+    there = plan["stages"]
+    first = STAGES[: STAGES.index(end)] if end in there else STAGES
+    wanted = [stage for stage in there if stage in first] if end in STAGES else [end]
 steps = [[stage for stage in step["stages"] if stage in wanted] for step in plan["steps"]]
 unknown = sorted(set(wanted) - set(STAGES))
 if unknown or not any(steps):

@@ -3,11 +3,12 @@
 #   bash launch/run.sh job.yaml [--launcher auto|local|torchrun|mpirun|srun] [--stages a,b,c] [--restart]
 #                               [--set section.key=value …]
 # auto: srun in a Slurm allocation, mpirun in one of PBS, LSF or SGE, torchrun for several ranks on this machine (or, with
-# NODE_RANK, on several), else one process. Of --stages those run that the job has. Mistakes end it before any rank starts
-# (exit 64). USR2, TERM, HUP and Ctrl-C stop it at a checkpoint (exit 75); a second Ctrl-C is passed on to the launcher.
+# NODE_RANK, on several), else one process. Of --stages those run that the job has; ..refine: all before refine, if it has
+# that. Mistakes end it before any rank starts (exit 64). USR2, TERM, HUP and Ctrl-C stop it at a checkpoint (exit 75); a
+# second Ctrl-C is passed on to the launcher.
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
-[ $# -ge 1 ] || { sed -n '2,7s/^# //p' "$0" >&2; exit 64; }
+[ $# -ge 1 ] || { sed -n '2,8s/^# //p' "$0" >&2; exit 64; }
 
 # Heard from the first line on: until the ranks run, and then by way of the file that all of them look for.
 ASKED=
@@ -30,11 +31,12 @@ SETTINGS=()
 RUN=()
 while [ $# -gt 0 ]; do
   case $1 in
-    --launcher) LAUNCHER=${2:?--launcher needs auto, local, torchrun, mpirun or srun}; shift 2 ;;
+    --launcher | --set | --stages)
+      [ $# -ge 2 ] || { echo "run.sh: $1 needs a value" >&2; exit 64; }
+      set -- "$1=$2" "${@:3}"
+      ;;
     --launcher=*) LAUNCHER=${1#*=}; shift ;;
-    --set) SETTINGS+=(--set "${2:?--set needs section.key=value}"); shift 2 ;;
     --set=*) SETTINGS+=("$1"); shift ;;
-    --stages) STAGES=${2:?--stages needs names, as in predict,report}; shift 2 ;;
     --stages=*) STAGES=${1#*=}; shift ;;
     *) RUN+=("$1"); shift ;;
   esac
@@ -65,34 +67,53 @@ NUMBER=${SLURM_JOB_ID:-$(cksum <<< "$FOLDER" | cut -d' ' -f1)}
 MASTER_PORT=${MASTER_PORT:-$((20000 + NUMBER % 12000))}
 export LAUNCHER NODES RANKS FOLDER PYTHON MASTER_PORT
 
-# What an earlier run left; but a run that works here now must keep it.
+# What an earlier run left; but a run that works here now must keep it. The folder is ours until the last step ends.
 mkdir -p "$FOLDER/logs"
+VERDICT=$FOLDER/logs/verdict
+held_by() { # held_by FILE
+  echo "run.sh: $FOLDER: another run works here ($(cat "$1")); wait for it, or use another folder" >&2
+  exit 64
+}
 if [ "${NODE_RANK:-0}" = 0 ]; then
+  exec {LOCK}>> "$FOLDER/logs/.run.lock"
+  HELD=0
+  flock --nonblock --conflict-exit-code 75 "$LOCK" || HELD=$?
+  if [ "$HELD" = 75 ]; then held_by "$FOLDER/logs/.run.lock"; fi
   HELD=0
   flock --nonblock --conflict-exit-code 75 "$FOLDER/.isonet2.lock" true || HELD=$?
-  if [ "$HELD" = 75 ]; then
-    HOLDER=$(cat "$FOLDER/.isonet2.lock")
-    echo "run.sh: $FOLDER: another run works here ($HOLDER); wait for it, or use another folder" >&2
-    exit 64
-  fi
+  if [ "$HELD" = 75 ]; then held_by "$FOLDER/.isonet2.lock"; fi
+  echo "process $$ on $(hostname) since $(date -Iseconds)" > "$FOLDER/logs/.run.lock"
   rm -f "$FOLDER/stop"
+else
+  exec {LOCK}< /dev/null
 fi
 trap 'rm -f "$FOLDER/stop"' EXIT
 
+ended() { # ended CODE: the last line says why
+  local why="a rank ended without a word; what it said before is in $FOLDER/logs"
+  if [ -s "$VERDICT" ]; then why=$(sed -n 2p "$VERDICT"); fi
+  echo "run.sh: exit $1: $why" >&2
+  exit "$1"
+}
+stopped() { # before a step that would have been the next
+  if [ "${NODE_RANK:-0}" = 0 ]; then printf '75\nstopped (%s); the same command goes on\n%s\n' "$1" "$2" > "$VERDICT"; fi
+  ended 75
+}
+
 set -m # each step in a process group of its own: Ctrl-C is for this script, which asks the ranks to stop
 for STEP in "${STEPS[@]}"; do
-  if [ -n "$ASKED" ]; then exit 75; fi
+  if [ -n "$ASKED" ]; then stopped "run.sh was sent $ASKED" "$STEP: not begun"; fi
   if [ "${NODE_RANK:-0}" = 0 ]; then
-    if [ -e "$FOLDER/stop" ]; then exit 75; fi
-    rm -f "$FOLDER/logs/verdict"
+    if [ -e "$FOLDER/stop" ]; then stopped "the file $FOLDER/stop" "$STEP: not begun"; fi
+    rm -f "$VERDICT"
   fi
-  bash "$HERE/$LAUNCHER.sh" run "$JOB" "${SETTINGS[@]}" --stages "$STEP" "${RUN[@]}" < /dev/null &
+  bash "$HERE/$LAUNCHER.sh" run "$JOB" "${SETTINGS[@]}" --stages "$STEP" "${RUN[@]}" < /dev/null {LOCK}>&- &
   LAUNCHED=$!
-  while kill -0 "$LAUNCHED" 2> /dev/null; do wait "$LAUNCHED" || true; done # a signal ends the waiting, not the step
+  while kill -0 "$LAUNCHED" 2> /dev/null; do wait "$LAUNCHED" || sleep 0.1; done # a signal ends the waiting, not the step
   CODE=0
   wait "$LAUNCHED" || CODE=$?
   LAUNCHED=
   # Launchers lose exit codes, and end ranks with others of their own.
-  if [ "$CODE" != 0 ] && [ -s "$FOLDER/logs/verdict" ]; then read -r CODE < "$FOLDER/logs/verdict"; fi
-  if [ "$CODE" != 0 ]; then exit "$CODE"; fi
+  if [ -s "$VERDICT" ] && read -r SAID < "$VERDICT" && [ "$SAID" != 0 ]; then CODE=$SAID; fi
+  if [ "$CODE" != 0 ]; then ended "$CODE"; fi
 done

@@ -16,4 +16,7 @@ if [ "$NODES" -gt 1 ]; then
   WHERE=(--rdzv-backend=static --nnodes="$NODES" --node-rank="$NODE_RANK"
     --master-addr="$MASTER_ADDR" --master-port="$MASTER_PORT")
 fi
+# Left alone, torchrun gives each of several ranks one thread.
+SHARE=$(($(nproc) / RANKS))
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((SHARE > 0 ? SHARE : 1))}"
 exec "$PYTHON" -m torch.distributed.run "${WHERE[@]}" --nproc-per-node="$RANKS" --no-python bash "$HERE/rank.sh" "$@"

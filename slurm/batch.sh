@@ -2,7 +2,8 @@
 # Sourced by refine.sh, denoise.sh and predict.sh in their allocation; they set PROJECT. Runs the job, and watches:
 #   USR2    Slurm's warning that the wall time ends: the ranks stop at a checkpoint (exit 75), and the job is requeued,
 #           unless three attempts in a row finished nothing
-#   TERM    scancel, or preemption (then Slurm itself requeues): the ranks stop at a checkpoint, and that is all
+#   TERM    scancel, or preemption (then Slurm itself requeues): the ranks stop at a checkpoint, and that is all. Where
+#           preemption has a grace time, only the ranks hear it, and the job is requeued from here
 # The exit code is that of launch/run.sh.
 set -euo pipefail
 trap 'WARNED=1; pass USR2' USR2
@@ -12,8 +13,8 @@ CANCELLED=
 STARTED=
 
 # Modules, Python and network of this site.
-# shellcheck source=slurm/sites/generic.env
-if [ -f "$PROJECT/slurm/site.env" ]; then . "$PROJECT/slurm/site.env"; fi
+# shellcheck source=slurm/site.sh
+. "$PROJECT/slurm/site.sh"
 # shellcheck source=launch/python.sh
 . "$PROJECT/launch/python.sh"
 export PYTHON
@@ -41,20 +42,24 @@ run_job() { # run_job job.yaml [options of launch/run.sh]
   done
   await bash "$PROJECT/launch/run.sh" "${options[@]}" --launcher srun
   logs=$(dirname "$1")/logs
-  if interrupted && finished_something "$logs/attempts" "$(sed -n 3p "$logs/verdict" 2> /dev/null)"; then requeue; fi
+  if interrupted "$(sed -n 2p "$logs/verdict" 2> /dev/null)" &&
+    finished_something "$logs/attempts" "$(sed -n 3p "$logs/verdict")"; then requeue; fi
   exit "$CODE"
 }
 
 run_task() { # run_task job.yaml [--set …]: one tomogram, as task of an array
+  local note
   : "${OMP_NUM_THREADS:=${SLURM_CPUS_PER_TASK:-1}}"
   export OMP_NUM_THREADS
   await "$PYTHON" -m isonet2 run "$@" --stages predict --tomogram "$SLURM_ARRAY_TASK_ID"
-  if interrupted && [ "${SLURM_RESTART_COUNT:-0}" -lt 3 ]; then requeue; fi
+  note=$(dirname "$1")/stages/predict/$SLURM_ARRAY_TASK_ID
+  if interrupted "$(sed -n 1p "$note.stopped" 2> /dev/null)" &&
+    finished_something "$note.attempts" "$(sed -n 2p "$note.stopped")"; then requeue; fi
   exit "$CODE"
 }
 
-interrupted() { # by the end of the wall time, and nobody cancelled
-  [ "$CODE" = 75 ] && [ -n "$WARNED" ] && [ -z "$CANCELLED" ]
+interrupted() { # interrupted WHY: by the end of the wall time, or behind our back; and nobody cancelled
+  [ "$CODE" = 75 ] && [ -z "$CANCELLED" ] && { [ -n "$WARNED" ] || [[ $1 == *"(SIGTERM)"* ]]; }
 }
 
 finished_something() { # finished_something FILE WORD: whether WORD is another one than at the last three attempts' ends

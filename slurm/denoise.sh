@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Run a job file without its refine section, in one Slurm allocation: everything up to denoise, then predict and report
-# with the network of denoise. For a job that has both sections this gives denoised tomograms (denoised_NAME.mrc) in a
-# fraction of the time, and slurm/refine.sh on the same job does the rest later; for one without refine they are alike.
+# Run a job file, or, if it refines too, what comes before that: everything up to denoise, in one Slurm allocation.
+# slurm/refine.sh on the same job does the rest later, with other nodes and another wall time if need be.
 #   sbatch slurm/denoise.sh job.yaml [--set section.key=value …] [--restart]
 # What slurm/refine.sh says holds here too.
 #SBATCH --job-name=isonet2-denoise
@@ -23,4 +22,4 @@ PROJECT=$(cd "$SLURM_SUBMIT_DIR" && realpath -m "${COMMAND%" $*"}/../..")
 # shellcheck source=slurm/batch.sh
 . "$PROJECT/slurm/batch.sh" || { echo "denoise.sh: $PROJECT has no slurm/batch.sh: set PROJECT here" >&2; exit 70; }
 
-run_job "$@" --set refine=null
+run_job "$@" --stages ..refine

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Check a job and submit it to Slurm with what its resources section asks for:
-#   bash slurm/submit.sh job.yaml [section.key=value …] [--script refine|denoise|predict] [-- sbatch's options …]
+#   bash slurm/submit.sh job.yaml [section.key=value …] [--script refine|denoise|predict] [--restart] [-- sbatch's options …]
 #   bash slurm/submit.sh job.yaml [section.key=value …] --array[=N] [-- sbatch's options …]
 # --array: predict, one tomogram a task, at most N at once; a job behind it writes the STAR file and the report.
 # Where resources says nothing, slurm/site.env and the #SBATCH lines of slurm/refine.sh (denoise.sh, predict.sh) hold.
@@ -10,25 +10,36 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 
 JOB=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 shift
-SCRIPT=refine
+SCRIPT=
 ARRAY=
 SETTINGS=()
+RUN=()
 while [ $# -gt 0 ]; do
   case $1 in
-    --script) SCRIPT=${2:?--script needs refine, denoise or predict}; shift 2 ;;
+    --script)
+      [ $# -ge 2 ] || { echo "submit.sh: --script needs refine, denoise or predict" >&2; exit 64; }
+      SCRIPT=$2
+      shift 2
+      ;;
     --script=*) SCRIPT=${1#*=}; shift ;;
-    --array) ARRAY=all; SCRIPT=predict; shift ;;
-    --array=*) ARRAY=%${1#*=}; SCRIPT=predict; shift ;;
+    --array) ARRAY=all; shift ;;
+    --array=*) ARRAY=%${1#*=}; shift ;;
+    --restart) RUN=(--restart); shift ;;
     --set) shift ;; # --set key=value is key=value
     --) shift; break ;;
     -*) echo "submit.sh: $1: unknown option; sbatch's own come after --" >&2; exit 64 ;;
     *) SETTINGS+=(--set "$1"); shift ;;
   esac
 done
-[ -f "$HERE/$SCRIPT.sh" ] || { echo "submit.sh: --script $SCRIPT: take refine, denoise or predict" >&2; exit 64; }
+if [ -n "$ARRAY" ]; then SCRIPT=${SCRIPT:-predict}; fi
+case ${SCRIPT:=refine} in
+  predict) ;;
+  refine | denoise) [ -z "$ARRAY" ] || { echo "submit.sh: --array predicts: leave out --script $SCRIPT" >&2; exit 64; } ;;
+  *) echo "submit.sh: --script $SCRIPT: take refine, denoise or predict" >&2; exit 64 ;;
+esac
 
-# shellcheck source=slurm/sites/generic.env
-if [ -f "$HERE/site.env" ]; then . "$HERE/site.env"; fi
+# shellcheck source=slurm/site.sh
+. "$HERE/site.sh"
 # shellcheck source=launch/python.sh
 . "$HERE/../launch/python.sh"
 "$PYTHON" -m isonet2 validate "$JOB" "${SETTINGS[@]}"
@@ -44,7 +55,7 @@ fi
 mkdir -p "$FOLDER/logs"
 
 submit() { # submit [options of this job]: its number
-  sbatch --parsable "${SBATCH[@]}" --output="$FOLDER/logs/slurm-%j.out" "$@" "$HERE/$SCRIPT.sh" "$JOB" "${SETTINGS[@]}"
+  sbatch --parsable "${SBATCH[@]}" --output="$FOLDER/logs/slurm-%j.out" "$@" "$HERE/$SCRIPT.sh" "$JOB" "${SETTINGS[@]}" "${RUN[@]}"
 }
 
 submit --test-only "$@"

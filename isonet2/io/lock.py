@@ -35,9 +35,11 @@ def holding(folder: Path, *, together: bool = False) -> Iterator[None]:
             ) from None
         except OSError as error:  # file systems without locks
             log.warn(f"{folder}: cannot be locked ({error.strerror}): take care that no second run works here")
-        file.truncate(0)
-        started = datetime.now().astimezone().isoformat(timespec="seconds")
-        file.write(f"process {os.getpid()} on {socket.gethostname()} since {started}: {' '.join(sys.argv)}\n")
-        file.flush()
+        if not together or path.stat().st_size == 0:  # of those who share it, one name is enough
+            file.truncate(0)
+            started = datetime.now().astimezone().isoformat(timespec="seconds")
+            file.write(f"process {os.getpid()} on {socket.gethostname()} since {started}: {' '.join(sys.argv)}\n")
+            file.flush()
         yield
-        file.truncate(0)
+        if not together:
+            file.truncate(0)

@@ -117,7 +117,8 @@ class _Draft:
             self._add(section, path, str(key.value), value, place)
 
     def override(self, text: str, *, line: int) -> None:
-        """Take over `section.key=value`, whatever the file says."""
+        """Take over `section.key=value`, whatever the file says; `section=` adds a section as it comes, and
+        `section=null` leaves it out."""
         place = Place(line, f"--set {text}")
         key, equals, value = text.partition("=")
         *head, last = key.split(".")
@@ -131,6 +132,10 @@ class _Draft:
             node = yaml.compose(value, Loader=_CoreLoader) or yaml.ScalarNode(f"{_TAG}null", "")
         except yaml.YAMLError:
             self.mistakes.append((place, f"{value} is not YAML: put it in quotes"))
+            return
+        if not head and last in sections() and value.strip() and node.tag == f"{_TAG}null":
+            self.values.pop(last, None)
+            self.places = {where: given for where, given in self.places.items() if where[:1] != (last,)}
             return
         section = sections()[head[0]] if head else Job
         self._forget(section, (*head, last))

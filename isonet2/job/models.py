@@ -23,6 +23,9 @@ __all__ = [
 ]  # fmt: skip
 
 
+_LEAST_MINUTES = 10  # of a wall time
+
+
 class Predict(Section):
     """Apply a trained network to whole tomograms, in blended tiles."""
 
@@ -79,10 +82,24 @@ class Resources(Section):
     gpus_per_node: int | None = option(None, "GPUs that slurm/submit.sh asks for on each machine", ge=0)
     memory_gb: float | None = option(None, "memory that slurm/submit.sh asks for on each machine", unit="GB", gt=0)
     wall_time: str | None = option(
-        None, "time that slurm/submit.sh asks for, as in 12:00:00 or 2-00:00:00", pattern=r"(\d+-)?\d+:[0-5]\d:[0-5]\d"
+        None,
+        "time that slurm/submit.sh asks for, as in 12:00:00 or 2-00:00:00; its last five minutes are for saving",
+        pattern=r"(\d+-)?\d+:[0-5]\d:[0-5]\d",
     )
     partition: str | None = option(None, "partition that slurm/submit.sh asks for")
     account: str | None = option(None, "account that slurm/submit.sh names")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Resources:
+        if self.wall_time is not None:
+            days, _, clock = self.wall_time.rpartition("-")
+            hours, minutes, _ = map(int, clock.split(":"))
+            if (24 * int(days or 0) + hours) * 60 + minutes < _LEAST_MINUTES:
+                least = f"00:{_LEAST_MINUTES}:00"
+                raise ValueError(
+                    f"wall_time {self.wall_time}: its last five minutes are for saving: take {least} or more"
+                )
+        return self
 
 
 class Job(Section):

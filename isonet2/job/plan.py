@@ -11,7 +11,7 @@ from typing import Any
 from isonet2.errors import UserError
 from isonet2.job.architectures import NetworkShape
 from isonet2.job.memory import predicted_bytes_per_voxel, trained_bytes_per_voxel
-from isonet2.job.models import STAGES, Deconv, Extract, Job, Predict, PrepareStar, Training
+from isonet2.job.models import STAGES, Deconv, Extract, Job, Predict, PrepareStar, Simulate, Training
 
 SAMPLES_BY_DEFAULT = 3000  # cubes over all tomograms, where number_subtomos is auto
 
@@ -89,15 +89,28 @@ def make_plan(job: Job, tomograms: Sequence[TomogramFacts] | None) -> Plan:
         ranks_per_node=job.resources.ranks_per_node,
         ranks=ranks,
         threads_per_rank=job.resources.threads_per_rank,
-        slurm=job.resources.model_dump(exclude={"threads_per_rank"})
+        slurm=job.resources.model_dump(exclude={"threads_per_rank", "gpuID"})
         | {"cpus_per_rank": job.resources.threads_per_rank},
         batch_size=(training.batch_size or 2 * ranks) if training else None,
-        training_memory_bytes=max((training_memory_bytes(t, ranks) for t in job.trainings.values()), default=None),
-        simulation_bytes=4 * 4 * job.simulate.count * math.prod(job.simulate.size) if job.simulate else None,
+        training_memory_bytes=_most_training_memory(job, ranks),
+        simulation_bytes=_simulation_bytes(job.simulate) if job.simulate else None,
     )
     if tomograms is not None:
         plan = _with_tomograms(plan, job, tomograms)
     return replace(plan, warnings=tuple(_warnings(plan)))
+
+
+def _simulation_bytes(simulate: Simulate) -> int:
+    """Two halves, their mean, and the truth with and without the CTF, if there is one."""
+    maps = 4 if simulate.defocus is None else 5
+    return maps * 4 * simulate.count * math.prod(simulate.size)
+
+
+def _most_training_memory(job: Job, ranks: int) -> int | None:
+    """None without a training, and where the size of a network is only known from the file that it comes from."""
+    if any(training.pretrained_model for training in job.trainings.values()):
+        return None
+    return max((training_memory_bytes(training, ranks) for training in job.trainings.values()), default=None)
 
 
 def simulated_tomograms(job: Job) -> list[TomogramFacts] | None:
@@ -167,7 +180,7 @@ def _with_tomograms(plan: Plan, job: Job, tomograms: Sequence[TomogramFacts]) ->
         assert plan.batch_size is not None
         steps = max(1, round(samples * (1 - training.validation_share)) // plan.batch_size)
         plan = replace(plan, steps_per_epoch=steps, training_steps=training.epochs * steps)
-        if job.predict:  # of another network's file the plan cannot know the size
+        if job.predict and not training.pretrained_model:  # of another network's file the plan cannot know the size
             needed = prediction_memory_bytes(
                 job.predict, shape=training.shape, cube_size=training.cube_size, tomograms=tomograms
             )

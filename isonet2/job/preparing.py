@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from isonet2.job.option import Numbers, Section, Sizes, option
+from isonet2.job.option import Numbers, Section, Sizes, WithoutEffect, option
 
 TILT_MIN, TILT_MAX, TILT_STEP = -60.0, 60.0, 3.0  # degrees, where neither the user nor a list of tilts says more
 
@@ -46,6 +46,14 @@ class Simulate(Section):
             raise ValueError(f"size {'×'.join(map(str, self.size))}: each side must be at least 16 voxels")
         if self.particles + self.membranes + self.gold == 0:
             raise ValueError("particles, membranes and gold are all 0: there is nothing to simulate")
+        idle = {"gold_diameter": "gold is 0"} if self.gold == 0 else {}
+        if self.defocus is None:
+            idle |= dict.fromkeys(("voltage", "cs", "ac"), "without a defocus there is no CTF")
+        changed = {
+            name: why for name, why in idle.items() if getattr(self, name) != type(self).model_fields[name].default
+        }
+        if changed:
+            raise WithoutEffect(changed)
         return self
 
 

@@ -148,18 +148,36 @@ def _checked_tasks(job: Job) -> list[_Task]:
             )
         if not may_be_written(task.output) or task.output.resolve() in {path.resolve() for path in task.maps}:
             raise UserError(f"{task.output}: exists, and is no output of deconv; move it, or choose another output_dir")
-    if any(_may_show_seams(task, _section(job)) for task in tasks):
+    _warn_of_halos(tasks, _section(job))
+    return tasks
+
+
+def _warn_of_halos(tasks: Sequence[_Task], section: Deconv) -> None:
+    """Say where an overlap was asked for that the filter exceeds anyway, and where the filter exceeds what it gets."""
+    needed, asked = [_reach(task, section) for task in tasks], _overlap(section)
+    if section.overlap_rate != Deconv.model_fields["overlap_rate"].default and asked < min(needed):
+        warn(
+            f"deconv: overlap_rate {section.overlap_rate:g} makes a halo of {asked} voxels around a chunk: that of the "
+            f"filter, {min(needed)} voxels, is what counts"
+        )
+    if any(
+        reach >= WIDEST_HALO and len(task.chunks(section.chunk_size)) > 1
+        for task, reach in zip(tasks, needed, strict=True)
+    ):
         warn(
             "deconv: this filter reaches farther than the halo of 160 voxels around a chunk, which may show as seams: "
             "raise highpassnyquist or snrfalloff, lower deconvstrength, or make chunk_size as large as the tomograms"
         )
-    return tasks
 
 
-def _may_show_seams(task: _Task, section: Deconv) -> bool:
-    optics = optics_of(task.row)
-    reach = wiener_halo_voxels(optics, _wiener(section), flipped=section.phaseflipped)
-    return reach >= WIDEST_HALO and len(task.chunks(section.chunk_size)) > 1
+def _reach(task: _Task, section: Deconv) -> int:
+    """Voxels around a chunk that the filter needs."""
+    return wiener_halo_voxels(optics_of(task.row), _wiener(section), flipped=section.phaseflipped)
+
+
+def _overlap(section: Deconv) -> int:
+    """Voxels around a chunk that overlap_rate asks for."""
+    return math.ceil(section.overlap_rate * section.chunk_size / 2)
 
 
 def _wiener(section: Deconv) -> Wiener:
@@ -176,8 +194,7 @@ def _filter_chunk(section: Deconv, item: tuple[_Task, int]) -> None:
     if number * _LINES // len(boxes) > (number - 1) * _LINES // len(boxes):
         info(f"deconv: {task.row.name}: chunk {number + 1} of {len(boxes)}")
     optics, wiener = optics_of(task.row), _wiener(section)
-    reach = wiener_halo_voxels(optics, wiener, flipped=section.phaseflipped)
-    halo = max(reach, math.ceil(section.overlap_rate * section.chunk_size / 2))
+    halo = max(_reach(task, section), _overlap(section))
     gain = partial(_gain, optics=optics, wiener=wiener, flipped=section.phaseflipped)
     with task.opened() as volume:
         filtered = Filtered(volume, gain, halo)[boxes[number]]

@@ -15,8 +15,8 @@ from isonet2.inference.archive import load_archive, save_archive
 from isonet2.training.setup import Setup
 
 _FREE = {
-    "output_dir", "epochs", "batch_size", "save_interval", "with_preview", "prev_tomo_idx", "checkpoint_minutes",
-    "keep_checkpoints", "loader_workers",
+    "output_dir", "epochs", "batch_size", "save_interval", "with_preview", "with_predict", "prev_tomo_idx",
+    "checkpoint_minutes", "keep_checkpoints", "loader_workers",
 }  # fmt: skip
 
 
@@ -77,12 +77,14 @@ class Checkpoints:
             old.unlink()
 
     def latest(self) -> dict[str, Any] | None:
-        """The content of the last one that is as it was written; the others are passed over with a warning."""
+        """The content of the last one that is as it was written; those behind it are removed with a warning, since they
+        would be taken for later than what is saved now."""
         for path in reversed(self._all()):
             try:
                 return load_archive(path)
             except Exception as error:  # whatever zipfile and the unpickler meet in a damaged file
-                log.warn(f"{path}: damaged ({type(error).__name__}); the one before it is taken")
+                log.warn(f"{path}: damaged ({type(error).__name__}), and removed; the one before it is taken")
+                path.unlink()
         return None
 
     def clear(self) -> None:

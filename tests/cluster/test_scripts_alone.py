@@ -11,7 +11,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from isonet2.io.mrc import write_mrc
+from isonet2.io.star import TomogramRow, write_star
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH = ROOT / "launch"
@@ -65,7 +69,7 @@ def test_each_mpiexec_is_asked_in_its_own_words(version: str, folder: str, optio
     mpiexec.chmod(0o755)
     (tmp_path / "hosts").write_text("10.1.2.3\n10.1.2.3\n10.1.2.4\n")
     done = bash(
-        LAUNCH / "mpirun.sh", "run", "job.yaml",
+        LAUNCH / "mpirun.sh", "run", "job.yaml", PYTHON="false",
         PATH=f"{mpiexec.parent}:{os.environ['PATH']}", PBS_NODEFILE=str(tmp_path / "hosts"), LAUNCHER="mpirun",
         NODES="2", RANKS="3", FOLDER="/a job", MASTER_PORT="29998", ISONET2_STOP_AT="17",
     )  # fmt: skip
@@ -73,6 +77,91 @@ def test_each_mpiexec_is_asked_in_its_own_words(version: str, folder: str, optio
     assert done.stdout.startswith(f"{options} env ISONET2_MPI=1 LAUNCHER=mpirun NODES=2 RANKS=3 FOLDER=/a job ")
     assert " MASTER_ADDR=10.1.2.3 MASTER_PORT=29998 ISONET2_STOP_AT=17" in done.stdout
     assert done.stdout.endswith("/launch/rank.sh run job.yaml ")
+
+
+def test_an_mpiexec_of_another_mpi_than_the_library_is_refused(tmp_path: Path) -> None:
+    """Open MPI's mpirun would start each rank of MPICH's library as the only one, or let it abort."""
+    for name, says in (("mpiexec", "mpiexec (Open MPI) 5.0.11"), ("python", "MPICH Version: 5.0.1")):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "{says}"\n')
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "logs").mkdir()
+    done = bash(
+        LAUNCH / "mpirun.sh", "run", "job.yaml", PYTHON=str(tmp_path / "python"),
+        PATH=f"{tmp_path}:{os.environ['PATH']}", NODES="1", RANKS="2", FOLDER=str(tmp_path), MASTER_PORT="29998",
+    )  # fmt: skip
+    assert done.returncode == 70
+    assert "mpiexec is of another MPI than mpi4py's library, MPICH Version: 5.0.1" in done.stderr
+    assert (tmp_path / "logs" / "verdict").read_text().startswith("70\nmpirun.sh: mpiexec is of another MPI")
+
+
+@pytest.mark.parametrize(
+    ("code", "warned", "cancelled", "why", "requeued"),
+    [
+        (75, "1", "", "stopped (run.sh was sent USR2); the same command goes on", True),  # the wall time
+        (75, "", "", "stopped (SIGTERM); the same command goes on", True),  # preempted, with a grace time
+        (75, "", "", "stopped (the file /a/stop); the same command goes on", False),  # somebody's wish
+        (75, "", "1", "stopped (run.sh was sent TERM); the same command goes on", False),  # scancel
+        (1, "1", "", "", False),
+    ],
+)
+def test_who_was_interrupted_against_his_will_goes_back_into_the_queue(
+    code: int, warned: str, cancelled: str, why: str, requeued: bool
+) -> None:
+    line = f'. "{ROOT}/slurm/batch.sh"; CODE={code} WARNED={warned} CANCELLED={cancelled}; interrupted "$1"'
+    assert (bash(line, why, PROJECT=str(ROOT)).returncode == 0) is requeued
+
+
+def test_a_site_may_use_variables_that_nobody_set_and_is_told_what_failed(tmp_path: Path) -> None:
+    (tmp_path / "site.sh").write_bytes((ROOT / "slurm" / "site.sh").read_bytes())
+    (tmp_path / "site.env").write_text('export FOUND="$LOADEDMODULES_OF_NOBODY:yes"\nfalse\n')
+    done = bash(
+        f'set -euo pipefail; . "{tmp_path}/site.sh"; echo "$FOUND"; set -o | grep -c "\\(errexit\\|nounset\\).*on"'
+    )
+    assert done.stdout.split() == [":yes", "2"]
+    assert "the last command of" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--script", "batch"], ["--script=lsf"], ["--array", "--script", "refine"], ["--script"]],
+)
+def test_submit_refuses_what_is_no_script_of_a_job(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text("version: 1\nreport:\n")
+    done = bash(ROOT / "slurm" / "submit.sh", str(tmp_path / "job.yaml"), *words)
+    assert done.returncode == 64
+    assert done.stderr.startswith("submit.sh: --")
+
+
+@pytest.mark.parametrize("option", ["--launcher", "--set", "--stages"])
+def test_an_option_of_run_sh_without_its_value_is_a_mistake(option: str) -> None:
+    done = bash(LAUNCH / "run.sh", "job.yaml", option)
+    assert (done.returncode, done.stderr) == (64, f"run.sh: {option} needs a value\n")
+
+
+def test_a_folder_is_held_between_the_steps_too(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text("version: 1\nreport:\n")
+    write_list(tmp_path)
+    held = f'mkdir -p "{tmp_path}/logs"; exec 9>> "{tmp_path}/logs/.run.lock"; flock 9; echo "process 7 on n1" >&9; '
+    done = bash(f'{held} bash "{LAUNCH}/run.sh" "{tmp_path}/job.yaml" --launcher local 9>&-')
+    assert done.returncode == 64
+    assert "another run works here (process 7 on n1)" in done.stderr
+
+
+def test_the_last_line_says_why_it_ended(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text("version: 1\nreport:\n")
+    write_list(tmp_path)
+    said = bash(LAUNCH / "run.sh", str(tmp_path / "job.yaml"), "--launcher", "torchrun", ISONET2_STOP_AT="soon")
+    assert said.returncode == 70  # torchrun itself says 1
+    assert said.stderr.splitlines()[-1] == "run.sh: exit 70: ISONET2_STOP_AT='soon' is no number of seconds since 1970"
+
+
+def write_list(folder: Path) -> None:
+    """A STAR file of one map."""
+    write_mrc(folder / "a.mrc", np.zeros((16, 16, 16), np.float32), pixel_size_angstrom=10)
+    row = TomogramRow(
+        index=1, tomogram="a.mrc", pixel_size_angstrom=10, tilt_min_deg=-60, tilt_max_deg=60, number_subtomos=1
+    )
+    write_star(folder / "tomograms.star", [row])
 
 
 def test_several_nodes_do_not_meet_at_a_loopback_address() -> None:
@@ -118,6 +207,17 @@ def test_threads_are_the_cores_of_the_rank(launcher: str, cores: str, threads: s
     settings = {"LAUNCHER": launcher, "CORES": cores, "NODES": "1", "RANKS": ranks, "FOLDER": str(tmp_path)}
     done = bash(line, **settings, **slurm, **hydra, PYTHON=str(said))
     assert done.stdout.strip() == (threads or str(len(os.sched_getaffinity(0)))), done.stderr
+
+
+@pytest.mark.parametrize("ranks", [1, os.cpu_count() or 1, 1000])
+def test_torchrun_shares_the_cores_out_too(ranks: int, tmp_path: Path) -> None:
+    """By itself it gives each of several ranks one thread."""
+    said = tmp_path / "python"
+    said.write_text("#!/bin/sh\necho $OMP_NUM_THREADS\n")
+    said.chmod(0o755)
+    line = f'unset OMP_NUM_THREADS; exec bash "{LAUNCH}/torchrun.sh" run job.yaml'
+    done = bash(line, NODES="1", RANKS=str(ranks), LAUNCHER="torchrun", PYTHON=str(said))
+    assert int(done.stdout) == max(1, len(os.sched_getaffinity(0)) // ranks), done.stderr
 
 
 @pytest.mark.parametrize(("script", "where"), [("pbs.sh", "PBS_O_WORKDIR"), ("lsf.sh", "LS_SUBCWD")])
@@ -178,3 +278,12 @@ def test_of_the_stages_asked_for_those_run_that_the_job_has() -> None:
     assert planned("refine,report", name="STEPS") == (0, "report|")
     assert planned("repot", name="STEPS")[0] == 64
     assert planned("refine", name="STEPS")[0] == 64
+
+
+@pytest.mark.parametrize(
+    ("end", "steps"), [("..predict", "extract|denoise|"), ("..refine", "extract|denoise|predict,report|")]
+)
+def test_what_comes_before_a_stage_is_all_if_the_job_lacks_it(end: str, steps: str) -> None:
+    assert planned(end, name="STEPS") == (0, steps)
+    assert planned("..extract", name="STEPS")[0] == 64
+    assert planned("..repot", name="STEPS")[0] == 64

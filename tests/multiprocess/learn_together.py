@@ -1,4 +1,4 @@
-"""Run by torchrun: four steps in float64 for each of several ways to batch; rank 0 writes what came out to argv[1]."""
+"""Run by torchrun: ten steps in float64 for each of several ways to batch; rank 0 writes what came out to argv[1]."""
 
 import sys
 
@@ -15,10 +15,11 @@ from isonet2.training.learner import Learner
 from isonet2.training.setup import Setup
 
 SIDE = 16
-WAYS = {
-    "whole": (4, 1),
-    "single": (1, 1),
-    "parts": (4, 2),
+WAYS = {  # batch_size, acc_batches, normalisation
+    "whole": (4, 1, "batch"),
+    "single": (1, 1, "batch"),
+    "parts": (4, 2, "batch"),
+    "without statistics": (4, 1, "none"),
 }
 
 
@@ -41,12 +42,12 @@ def samples(step: int, numbers: list[int]) -> Batch:
     )
 
 
-def learn(world: World, batch_size: int, acc_batches: int) -> dict[str, torch.Tensor]:
-    """Losses and final weights of four steps."""
-    refine = Refine(arch="unet-tiny", cube_size=SIDE, mixed_precision=False)
+def learn(world: World, batch_size: int, acc_batches: int, normalisation: str) -> dict[str, torch.Tensor]:
+    """Losses and final weights of ten steps."""
+    refine = Refine(arch="unet-tiny", cube_size=SIDE, mixed_precision=False, normalisation=normalisation)
     learner = Learner(Setup(refine, "isonet2-n2n"), world, seed=1)
     losses = []
-    for step in range(4):
+    for step in range(10):
         parts = []
         for part in range(acc_batches):
             whole = share(batch_size, rank=part, size=acc_batches)

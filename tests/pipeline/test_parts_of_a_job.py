@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -84,10 +85,14 @@ def test_one_tomogram_that_is_stopped_stops_no_other(trained: Path, monkeypatch:
     with monkeypatch.context() as patch:
         after(patch, 1, "isonet2.stages.predict.predict_row")
         assert run(trained, *PREDICT, "--tomogram", "2") == 75
-    assert not list((trained / "stages" / "predict").iterdir())
+    (note,) = (trained / "stages" / "predict").iterdir()
+    why, progress, *_ = note.read_text().split("\n")
+    assert (note.name, why.startswith("stopped (")) == ("2.stopped", True)
+    assert re.fullmatch(r"\d+ left", progress)
     assert not (trained / "stop").exists()
     assert run(trained, *PREDICT, "--tomogram", "1") == 0
     assert run(trained, *PREDICT, "--tomogram", "2") == 0
+    assert sorted(path.name for path in note.parent.iterdir()) == ["1.ok", "2.ok"]
 
 
 def test_tomograms_share_a_folder_with_each_other_and_with_nobody_else(trained: Path, capfd: Capture) -> None:
@@ -96,9 +101,11 @@ def test_tomograms_share_a_folder_with_each_other_and_with_nobody_else(trained: 
         assert run(trained, *PREDICT, "--tomogram", "1") == 0
         assert run(trained) == 64
         assert "another run works here" in capfd.readouterr().err
+    assert (trained / "stages" / "predict" / "1.ok").exists()
     with holding(trained):
         assert run(trained, *PREDICT, "--tomogram", "1") == 64
         assert mine in capfd.readouterr().err
+        assert [path.name for path in (trained / "stages" / "predict").iterdir()] == ["1.fail"]
         (trained / "stop").touch()  # is for the run that works here
         assert run(trained) == 64
         assert mine in capfd.readouterr().err
@@ -125,6 +132,8 @@ def test_the_batch_size_of_the_first_start_stays_with_other_ranks(whole: Path, t
     assert load_job(resolved).trainings["refine"].batch_size == 4
     assert run(folder, "--stages", "refine") == 0  # one rank would take 2
     assert load_job(resolved).trainings["refine"].batch_size == 4
+    assert run(folder, "--stages", "make_mask", "--set", "refine=null", "--set", "predict=null") == 0
+    assert load_job(resolved).trainings["refine"].batch_size == 4  # also after a job that does not train
     assert run(folder, *PREDICT, "--tomogram", "1") == 0  # for which the training is the one that was finished
     assert run(folder, "--stages", "refine", "--set", "refine.batch_size=2") == 64
 

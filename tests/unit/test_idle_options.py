@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from samples import torch_set
-from tiny import SETTINGS, job_of, refused, rows, tomograms, train
+from tiny import SETTINGS, job_of, refused, rows, run, tomograms, train
 
 from isonet2 import cli, log
 from isonet2.job.flags import job_from_flags
 from isonet2.job.load import load_job
 from isonet2.job.models import Deconv, Job, Refine
 from isonet2.job.training import _RULES
+from isonet2.stages import deconv
 
 NETWORK_CTF = {"CTF_mode": "network"}
 SPLIT_DECONV = {"method": "isonet2", "with_deconv": True}
@@ -143,7 +145,10 @@ def test_what_a_section_for_deconv_says_itself_refine_cannot_say_too(tmp_path: P
 
 
 @pytest.mark.parametrize("given", [True, "yes", "on"])
-@pytest.mark.parametrize(("name", "needed"), [("with_mask", {"make_mask"}), ("with_deconv", {"make_mask", "deconv"})])
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [("with_mask", {"make_mask"}), ("with_deconv", {"make_mask", "deconv"}), ("with_predict", {"predict"})],
+)
 def test_short_words_for_other_stages_bring_them_however_they_are_given(
     given: Any, name: str, needed: set[str], tmp_path: Path
 ) -> None:
@@ -154,7 +159,7 @@ def test_short_words_for_other_stages_bring_them_however_they_are_given(
         job_from_flags("refine", ["--method", "isonet2", f"--{name}={given}"]),
     ]
     for job in jobs:
-        assert {stage for stage in ("make_mask", "deconv") if getattr(job, stage) is not None} == needed
+        assert {stage for stage in ("make_mask", "deconv", "predict") if getattr(job, stage) is not None} == needed
 
 
 @pytest.fixture
@@ -194,3 +199,26 @@ def test_a_training_without_idle_settings_warns_of_nothing(tmp_path: Path, warne
     }
     train(job_of(tmp_path, rows(tomograms(tmp_path / "maps")), refine=section), "refine")
     assert warned == []
+
+
+@pytest.mark.parametrize(
+    ("overlap_rate", "lines"),
+    [
+        (0.25, []),
+        (0.5, ["deconv: overlap_rate 0.5 makes a halo of 8 voxels around a chunk: that of the filter, 10 voxels, is "]),
+        (0.75, []),  # 12 voxels: more than the first tomogram needs
+        (1.0, []),
+    ],
+)
+def test_an_overlap_below_the_halo_of_the_filter_is_said_once_if_no_tomogram_needs_less(
+    overlap_rate: float, lines: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(deconv, "warn", said.append)
+    first, second = rows(tomograms(tmp_path / "maps"))
+    listed = [first, replace(second, defocus_angstrom=80000.0)]  # the filter reaches 10 and 18 voxels
+    run(
+        job_of(tmp_path, listed, deconv={"highpassnyquist": 1.0, "chunk_size": 32, "overlap_rate": overlap_rate}),
+        "deconv",
+    )
+    assert [line[: len(begins)] for line, begins in zip(said, lines, strict=True)] == lines

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from isonet2.errors import UserError
 from isonet2.job.architectures import ARCHITECTURES
 from isonet2.job.load import dump_job, load_job
-from isonet2.job.models import Job, MakeMask, Predict, PrepareStar, Refine, Simulate
+from isonet2.job.models import STAGES, Job, MakeMask, Predict, PrepareStar, Refine, Simulate
 
 
 @pytest.fixture
@@ -187,6 +187,29 @@ def test_overrides_win_over_the_file_and_may_add_sections(write):
     )  # fmt: skip
     assert (job.seed, job.simulate.size, job.make_mask) == (16, (64, 80, 96), MakeMask())
     assert job.refine == Refine(epochs=21, output_dir="010")
+
+
+def test_a_section_that_is_set_to_null_is_left_out_and_may_come_back(write):
+    name = write("seed: 1\nrefine:\n  epochs: wrong\nextract:\n")
+    assert load_job(name, ["refine=null", "denoise=~"]).trainings == {}
+    assert load_job(name, ["refine=null", "refine.epochs=3"]).refine == Refine(epochs=3)
+    assert mistakes(name, ["refine=null", "extract=null"]) == [
+        f"job.yaml: nothing to do: it needs a section, one of {', '.join(STAGES)}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wall_time", "enough"), [("00:09:59", False), ("0-00:05:00", False), ("00:10:00", True), ("1-00:00:00", True)]
+)
+def test_a_wall_time_has_room_for_more_than_saving(wall_time, enough):
+    given = {"resources": {"wall_time": wall_time}, "report": {}}
+    if enough:
+        assert Job.model_validate(given).resources.wall_time == wall_time
+    else:
+        with pytest.raises(
+            ValueError, match=f"wall_time {wall_time}: its last five minutes are for saving: take 00:10:00"
+        ):
+            Job.model_validate(given)
 
 
 def test_overrides_are_checked_like_the_file(write):

@@ -49,6 +49,26 @@ def test_a_cube_of_the_divisor_comes_back_in_its_shape(name: str) -> None:
     assert found.isfinite().all()
 
 
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_parameter_of_a_named_network_has_a_gradient_and_steps_along_it_lower_the_loss(name: str) -> None:
+    """Of the larger ones one pass there and back is as much as a slow core can do."""
+    shape = ARCHITECTURES[name]
+    side, steps = 2 * shape.divisor, 5 if shape.parameters < 5e6 else 0
+    network = build_network(shape, seed=0)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    cube = torch.randn(1, 1, side, side, side, generator=torch.Generator().manual_seed(0))
+    losses = []
+    for _ in range(steps + 1):
+        optimizer.zero_grad()
+        loss = (network(cube) - cube).square().mean()
+        loss.backward()
+        losses.append(loss.item())
+        gradients = {part: p.grad for part, p in network.named_parameters()}
+        assert [part for part, g in gradients.items() if g is None or not g.isfinite().all() or not g.any()] == []
+        optimizer.step()
+    assert steps == 0 or losses[-1] < 0.7 * losses[0]
+
+
 @every_kind
 @pytest.mark.parametrize("times", [2, 3, 5])
 def test_every_multiple_of_the_divisor_fits_and_every_parameter_learns_from_it(shape: NetworkShape, times: int) -> None:

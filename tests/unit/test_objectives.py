@@ -18,7 +18,7 @@ from isonet2.physics.fourier import filtered, transform
 from isonet2.physics.rotation import WEDGE_MOVING_ROTATIONS, random_rotation, rotate
 from isonet2.physics.wedge import rotated_wedges, wedge_mask
 from isonet2.training.ctf_use import CtfUse
-from isonet2.training.objectives import Losses, Recipe, isonet2, n2n
+from isonet2.training.objectives import Losses, Objective, Recipe, isonet2, n2n
 
 SIDE = 16
 CUBE = (SIDE, SIDE, SIDE)
@@ -275,3 +275,24 @@ def test_gaps_in_the_tilts_are_part_of_the_wedge() -> None:
     M = wedge_mask(CUBE, -51.0, -10.0) | wedge_mask(CUBE, 10.0, 60.0)
     assert transform(seen[0])[..., ~M].abs().max() < 1e-9
     assert not torch.equal(M, wedge_mask(CUBE, *TILTS))
+
+
+@pytest.mark.parametrize("loss_func", ["L2", "FSC"])
+@pytest.mark.parametrize("objective", [isonet2, n2n])
+def test_a_sample_counts_in_a_batch_of_differing_ones_as_it_does_alone(objective: Objective, loss_func: str) -> None:
+    """Each with its own tilts (one has a gap), pixel size and defocus."""
+    tilts = [[[-51.0, -10.0], [10.0, 60.0]], [[-40.0, 55.0], [math.nan, math.nan]]]
+    optics = [vars(OPTICS), vars(replace(OPTICS, pixel_size_angstrom=9.0, defocus_angstrom=35000.0))]
+    both = batch()._replace(
+        tilts_deg=torch.tensor(tilts, dtype=torch.float64),
+        optics=torch.tensor([list(each.values()) for each in optics], dtype=torch.float64),
+    )
+    recipe = Recipe(replace(NO_CTF, mode="network"), loss_func)
+
+    def losses(b: Batch) -> Tensor:
+        return torch.stack(objective(torch.sin, torch.sin, b, recipe, 0.0))
+
+    alone = [losses(Batch(*(part[n : n + 1] for part in both))) for n in (0, 1)]
+    torch.testing.assert_close(losses(both), torch.cat(alone, dim=1))
+    swapped = losses(both._replace(tilts_deg=both.tilts_deg.flip(0), optics=both.optics.flip(0)))
+    assert not torch.isclose(losses(both)[0], swapped[0], rtol=1e-3).any()

@@ -1,22 +1,28 @@
-"""Every option of predict, deconv and extract changes what it says, or is said to have no effect."""
+"""Every option of every tool, and of every stage that trains nothing, changes what it says, or is said to have no
+effect."""
 
 from __future__ import annotations
 
+import fnmatch
+import importlib
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tiny import SETTINGS, Trainer, job_of, rows, run, same, tomograms, train, trainer, with_method
+from tiny import SETTINGS, NoFigure, Trainer, job_of, rows, run, same, tomograms, train, trainer, with_method
 
 from isonet2 import log
 from isonet2.data.cache import CubeCache
 from isonet2.errors import UserError
-from isonet2.io.mrc import open_volume, read_header, write_mrc
-from isonet2.io.star import read_star
-from isonet2.job.models import Deconv, Extract, Predict, Section
+from isonet2.io.atomic import write_text
+from isonet2.io.mrc import open_volume, write_mrc
+from isonet2.job.settings import sections
+from isonet2.job.tools import TOOLS
 
 NETWORK_CTF = {"CTF_mode": "network"}
 
@@ -60,10 +66,6 @@ PREDICT = {
     "keep_halves": Output(False, changes="names"),
     "tomo_idx": Output("2", changes="names"),
 }
-
-
-def test_every_option_of_predict_is_in_the_table() -> None:
-    assert set(Predict.model_fields) == set(PREDICT)
 
 
 NETWORKS = {
@@ -168,24 +170,115 @@ def test_predict_reads_the_column_that_was_trained_on(predicted: Callable[..., d
 
 @dataclass(frozen=True)
 class Kept:
-    """A changed value of an option of deconv or extract."""
+    """A changed value of an option, what it changes of the files that are kept, and what it needs beside it."""
 
     value: Any
     changes: str = "content"
     beside: dict[str, Any] = field(default_factory=dict)
 
 
-SHORT = {"highpassnyquist": 1.0}  # the reach of the filter, and with it the work
-DECONV = {
-    "input_column": Kept("rlnOther"),
-    "output_dir": Kept("elsewhere", "names"),
-    "snrfalloff": Kept(0.3),
-    "deconvstrength": Kept(2.0),
-    "highpassnyquist": Kept(0.5),
-    "chunk_size": Kept(32),
-    "overlap_rate": Kept(1.0, beside={"chunk_size": 32}),
-    "phaseflipped": Kept(True),
-    "tomo_idx": Kept("1", "names"),
+WITH_CTF = {"defocus": 40000.0}
+CTF_OF_PSF = {**WITH_CTF, "with_ctf": True}
+LISTED = {"star_file": "tomograms.star"}
+TWO_MAPS = {"map1": "../../maps/t1_even.mrc", "map2": "../../maps/t1_odd.mrc"}
+TILTED = {**TWO_MAPS, "tilt_min": -60.0, "tilt_max": 60.0}
+ONE_MAP = {"maps": "../../maps/t1_full.mrc"}
+BY_FILES = {
+    "simulate": {
+        "output_dir": Kept("elsewhere", "names"),
+        "count": Kept(2, "names"),
+        "size": Kept((24, 32, 40)),
+        "pixel_size": Kept(22.0),
+        "tilt_min": Kept(-48.0),
+        "tilt_max": Kept(48.0),
+        "tilt_step": Kept(10.0),
+        "snr": Kept(0.5),
+        "defocus": Kept(40000.0),
+        "voltage": Kept(200.0, beside=WITH_CTF),
+        "cs": Kept(100.0, beside=WITH_CTF),
+        "ac": Kept(0.3, beside=WITH_CTF),
+        "particles": Kept(4),
+        "membranes": Kept(1),
+        "gold": Kept(1),
+        "gold_diameter": Kept(150.0, beside={"gold": 1}),
+    },
+    "prepare_star": {
+        "full": Kept("../../maps/full"),
+        "even": Kept("../../maps/other"),
+        "odd": Kept("../../maps/other"),
+        "mask_folder": Kept("../../maps/other"),
+        "coordinate_folder": Kept("../../maps/lists"),
+        "pixel_size": Kept(10.05),
+        "defocus": Kept(40000.0),
+        "cs": Kept(1.4),
+        "voltage": Kept(200.0),
+        "ac": Kept(0.07),
+        "tilt_folder": Kept("../../maps/lists"),
+        "tilt_min": Kept(-51.0),
+        "tilt_max": Kept(51.0),
+        "tilt_step": Kept(2.0),
+        "create_average": Kept(True, "names"),
+        "number_subtomos": Kept(7),
+    },
+    "deconv": {
+        "input_column": Kept("rlnOther"),
+        "output_dir": Kept("elsewhere", "names"),
+        "snrfalloff": Kept(0.3),
+        "deconvstrength": Kept(2.0),
+        "highpassnyquist": Kept(0.5),
+        "chunk_size": Kept(32),
+        "overlap_rate": Kept(1.0, beside={"chunk_size": 32}),
+        "phaseflipped": Kept(True),
+        "tomo_idx": Kept("1", "names"),
+    },
+    "make_mask": {
+        "input_column": Kept("rlnOther"),
+        "output_dir": Kept("elsewhere", "names"),
+        "patch_size": Kept(2),
+        "density_percentage": Kept(80.0),
+        "std_percentage": Kept(80.0),
+        "z_crop": Kept(0.5),
+        "tomo_idx": Kept("1", "names"),
+    },
+    "report": {
+        "output": Kept("mine.html", "names"),
+        "truth_folder": Kept("../../maps", "names"),
+    },
+    "psf": {
+        "star_file": Kept("tomograms.star", "names"),
+        "output_dir": Kept("elsewhere", "names"),
+        "cube_size": Kept(14),
+        "with_ctf": Kept(True, beside=LISTED),
+        "fourier": Kept(True, "names"),
+        "tilt_min": Kept(-40.0),
+        "tilt_max": Kept(40.0),
+        "pixel_size": Kept(12.0),
+        "defocus": Kept(30000.0, beside=CTF_OF_PSF),
+        "voltage": Kept(200.0, beside=CTF_OF_PSF),
+        "cs": Kept(100.0, beside=CTF_OF_PSF),
+        "ac": Kept(0.3, beside=CTF_OF_PSF),
+        "tomo_idx": Kept("1", "names", LISTED),
+    },
+    "fsc": {
+        "map1": Kept("../../maps/t1_other.mrc", beside=TWO_MAPS),
+        "map2": Kept("../../maps/t1_other.mrc", beside=TWO_MAPS),
+        "output_dir": Kept("elsewhere", "names"),
+        "mask": Kept("../../maps/mask.mrc", beside=TWO_MAPS),
+        "with_mask": Kept(True),
+        "pixel_size": Kept(12.0, beside=TWO_MAPS),
+        "tilt_min": Kept(-40.0, beside=TILTED),
+        "tilt_max": Kept(40.0, beside=TILTED),
+        "cone": Kept(50.0),
+        "tomo_idx": Kept("1", "names"),
+    },
+    "resize": {
+        "maps": Kept("../../maps/t1_other.mrc", beside=ONE_MAP),
+        "apix": Kept(20.0),
+        "output_dir": Kept("elsewhere", "names"),
+        "output_star": Kept("mine.star", "names"),
+        "old_pixel_size": Kept(12.0, beside=ONE_MAP),
+        "tomo_idx": Kept("1", "names"),
+    },
 }
 EXTRACT = {
     "cache_dir": Kept("elsewhere", "names"),
@@ -196,46 +289,88 @@ EXTRACT = {
     "tomo_idx": Kept("1"),
     "verify": Kept(True, "names"),
 }
+TABLES: dict[str, dict[str, Any]] = {**BY_FILES, "extract": EXTRACT, "predict": PREDICT}
+SECTIONS = {**sections(), **TOOLS}
 
 
-@pytest.mark.parametrize(("section", "table"), [(Deconv, DECONV), (Extract, EXTRACT)])
-def test_every_option_of_deconv_and_extract_is_in_its_table(section: type[Section], table: dict[str, Kept]) -> None:
-    assert set(section.model_fields) == set(table)
+@pytest.mark.parametrize("section", TABLES)
+def test_every_option_is_in_the_table_of_its_section(section: str) -> None:
+    assert set(SECTIONS[section].model_fields) == set(TABLES[section])
+
+
+def test_every_section_but_the_trainings_has_a_table() -> None:
+    """Theirs are in test_options.py; resources are what a job asks of a machine."""
+    assert SECTIONS.keys() - TABLES.keys() == {"denoise", "refine", "resources"}
+
+
+USUAL: dict[str, dict[str, Any]] = {
+    "simulate": {"size": (24, 32, 32), "pixel_size": 20.0, "particles": 3, "membranes": 0, "tilt_step": 12.0},
+    "prepare_star": {"even": "../../maps/even", "odd": "../../maps/odd"},
+    "deconv": {"highpassnyquist": 1.0},  # the reach of the filter, and with it the work
+    "psf": {"cube_size": 12},
+}
+CONTENT = {"simulate": "*/full/*", "prepare_star": "*.star", "fsc": "*.csv"}  # of others: *.mrc
+Files = dict[str, bytes]
 
 
 @pytest.fixture(scope="module")
-def long_maps(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Longer than the smallest chunk."""
-    folder = tmp_path_factory.mktemp("long")
-    rng = np.random.default_rng(1)
-    for name in ("t1_full", "t2_full", "t1_other", "t2_other"):
-        write_mrc(folder / f"{name}.mrc", rng.standard_normal((20, 24, 40)).astype(np.float32), pixel_size_angstrom=10)
-    return folder
+def left_by(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Files]:
+    """Runs a stage or a tool with some settings in a new folder, for which maps lie ready: the files it then holds."""
+    root, rng = tmp_path_factory.mktemp("left"), np.random.default_rng(1)
+    maps = root / "maps"
+    done: dict[str, Files] = {}
+
+    def put(path: str, volume: np.ndarray) -> None:
+        write_mrc(maps / path, volume.astype(np.float32), pixel_size_angstrom=10)
+
+    shape = (20, 24, 40)  # longer than the smallest chunk of deconv
+    put("mask.mrc", rng.random(shape) > 0.5)
+    for n, kind in product((1, 2), ("full", "even", "odd", "other")):
+        volume = rng.standard_normal(shape)
+        put(f"t{n}_{kind}.mrc", volume)
+        put(f"{kind}/t{n}.mrc", volume)
+    for n in (1, 2):
+        write_text(maps / f"lists/t{n}.coords", "1 2 3\n")
+        write_text(maps / f"lists/t{n}.tlt", "-50\n0\n50\n")
+
+    def make(section: str, **settings: Any) -> Files:
+        settings = {**USUAL.get(section, {}), **settings}
+        key = json.dumps([section, settings])
+        if key not in done:
+            folder = root / str(len(done)) / "job"
+            of_job = {} if section in TOOLS else {section: settings}
+            job = job_of(folder, rows(maps, mask=str(maps / "mask.mrc")), **of_job)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("isonet2.stages.fsc.fsc_figure", NoFigure)
+                patch.chdir(folder)
+                if of_job:
+                    run(job, section)
+                else:
+                    getattr(importlib.import_module(f"isonet2.stages.{section}"), section)(TOOLS[section](**settings))
+            visible = (path for path in folder.rglob("*") if path.is_file() and ".finished" not in path.parts)
+            done[key] = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(visible)}
+        return done[key]
+
+    return make
 
 
-@pytest.mark.parametrize("name", DECONV)
-def test_an_option_of_deconv_changes_the_maps(name: str, long_maps: Path, tmp_path: Path) -> None:
-    case = DECONV[name]
-
-    def deconvolved(folder: str, **options: Any) -> dict[str, np.ndarray]:
-        job = job_of(
-            tmp_path / folder, rows(long_maps, half1=None, half2=None), deconv={**SHORT, **case.beside, **options}
-        )
-        outputs = run(job, "deconv")["outputs"]
-        named = [row.deconvolved for row in read_star(job.path("tomograms.star")) if row.deconvolved]
-        assert named == outputs
-        found = {}
-        for path in outputs:
-            with open_volume(job.path(path)) as volume:
-                found[path] = volume[0 : read_header(job.path(path)).shape[0]]
-        return found
-
-    before, after = deconvolved("before"), deconvolved("after", **{name: case.value})
+@pytest.mark.parametrize(("section", "name"), [(section, name) for section in BY_FILES for name in BY_FILES[section]])
+def test_an_option_changes_the_files_that_it_says(section: str, name: str, left_by: Callable[..., Files]) -> None:
+    case = BY_FILES[section][name]
+    before, after = left_by(section, **case.beside), left_by(section, **{**case.beside, name: case.value})
     if case.changes == "names":
         assert before.keys() != after.keys()
-    else:
-        assert before.keys() == after.keys()
-        assert not any(np.array_equal(before[path], after[path]) for path in before)
+        return
+    pairs = list(zip(*(fnmatch.filter(files, CONTENT.get(section, "*.mrc")) for files in (before, after)), strict=True))
+    assert pairs
+    assert not any(before[one] == after[other] for one, other in pairs)
+
+
+@pytest.mark.parametrize("section", BY_FILES)
+def test_an_option_at_its_default_changes_nothing(section: str, left_by: Callable[..., Files]) -> None:
+    """Or else nothing above says anything."""
+    name = next(name for name in BY_FILES[section] if name not in USUAL.get(section, {}))
+    assert left_by(section, **{name: SECTIONS[section].model_fields[name].default}) == left_by(section)
 
 
 @pytest.mark.parametrize("name", EXTRACT)

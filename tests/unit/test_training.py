@@ -138,8 +138,11 @@ def test_the_latest_checkpoints_stay_and_a_damaged_one_is_passed_over(tmp_path: 
     train(cubes(tmp_path), tmp_path / "maps", epochs=5, save_interval=5)
     folder = tmp_path / "maps" / "checkpoints"
     assert [p.stem for p in sorted(folder.iterdir())] == ["step00000006", "step00000008", "step00000010_saved"]
-    (folder / "step00000010_saved.pt").write_bytes(b"damaged")
-    assert train(cubes(tmp_path), tmp_path / "maps", epochs=5, save_interval=5)["steps_before"] == 8
+    for name in ("step00000010_saved", "step00000008"):
+        (folder / f"{name}.pt").write_bytes(b"damaged")
+    assert train(cubes(tmp_path), tmp_path / "maps", epochs=4, save_interval=5)["steps_before"] == 6
+    # Damaged ones do not count among the latest, in whose place new ones would be removed.
+    assert [p.stem for p in sorted(folder.iterdir())] == ["step00000006", "step00000008_saved"]
 
 
 def test_the_loss_of_an_epoch_is_the_mean_over_its_own_cubes(tmp_path: Path) -> None:

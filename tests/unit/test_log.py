@@ -1,0 +1,36 @@
+"""What a log says while nothing happens."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from isonet2 import log
+
+
+def test_a_log_that_stands_still_says_that_it_lives_and_since_when(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(log, "EVERY_S", 0.2)
+    log.start_logging(rank=0)
+    with log.signs_of_life(show=True):
+        log.info("predict: starts")
+        time.sleep(0.7)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) in (2, 3, 4)
+    assert all("still at work; " in line and line.endswith("s ago: predict: starts") for line in lines[1:])
+
+
+def test_other_ranks_and_busy_logs_say_nothing_of_the_kind(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(log, "EVERY_S", 0.5)
+    log.start_logging(rank=0)
+    with log.signs_of_life(show=False):
+        time.sleep(0.7)
+    with log.signs_of_life(show=True):
+        for number in range(7):
+            log.info(f"line {number}")
+            time.sleep(0.1)
+    assert "still at work" not in capsys.readouterr().err
