@@ -1,6 +1,7 @@
 """SCUNet: a U-Net whose blocks split their channels between convolutions and attention in shifted windows.
 
-After Zhang et al., arXiv 2203.13278, in 3-D: convolutions see what is near, windows what is alike.
+After Zhang et al., arXiv 2203.13278, in 3-D: convolutions see what is near, windows what is alike. With fewer
+blocks a level and smaller windows than its images have (the paper's: 4 blocks, 8 pixels).
 """
 
 from __future__ import annotations

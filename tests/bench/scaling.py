@@ -1,8 +1,8 @@
 """Scaling on one machine: two ranks that share a job against two processes that each do one of their own beside it.
 
-    python tests/bench/scaling.py WORK [--ranks 2] [--repeats 3] [--set refine.epochs=4 …]
+    python tests/bench/scaling.py WORK [--ranks 2] [--repeats 3]
 
-1 would be no loss at all. Both sides keep the same cores busy, one thread a process, with the same tomograms, cubes and
+1 would be no loss at all. Both sides keep the same cores busy, one thread a process, with as many tomograms, cubes and
 steps for each of them; what counts is the time that a stage took by its own record (stages/*.json), so that starting
 Python is not part of it. Rates, and what they come to for 1,000 tomograms on 32 nodes, are printed last.
 """
@@ -23,11 +23,11 @@ JOB = """
 version: 1
 seed: 1
 resources: {{threads_per_rank: 1}}
-simulate: {{count: {tomograms}, size: [64, 192, 192], pixel_size: 15, snr: 1, tilt_step: 6}}
-prepare_star: {{even: simulated/even, odd: simulated/odd, number_subtomos: 200}}
+simulate: {{count: {tomograms}, size: [64, 128, 128], pixel_size: 15, snr: 1, tilt_step: 6}}
+prepare_star: {{even: simulated/even, odd: simulated/odd, number_subtomos: 150}}
 make_mask:
 extract: {{cube_size: 32}}
-refine: {{cube_size: 32, epochs: 3, batch_size: {batch}, with_preview: false, validation_share: 0}}
+refine: {{cube_size: 32, epochs: 1, batch_size: {batch}, with_preview: false, validation_share: 0}}
 predict: {{average_turns: false}}
 """
 
@@ -53,7 +53,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("work", type=Path, help="folder for the jobs")
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--set", nargs="+", default=[], help="changes of the job, as section.key=value")
     return parser.parse_args()
 
 
@@ -63,18 +62,18 @@ def _measured(options: argparse.Namespace, way: str) -> dict[str, float]:
     folders = [options.work / f"{way}{n}" for n in range(jobs)]
     started = []
     for folder in folders:
-        _prepare(folder, options, ranks=options.ranks // jobs)
+        _prepare(folder, ranks=options.ranks // jobs)
         command = [sys.executable, "-m", "isonet2", "run", str(folder / "job.yaml"), "--stages", ",".join(STAGES)]
         if jobs == 1:
             ranks = ["--standalone", f"--nproc-per-node={options.ranks}", "-m", *command[2:]]
             command = [sys.executable, "-m", "torch.distributed.run", *ranks]
-        started.append(_start(command, options))
+        started.append(_start(command))
     if any(process.wait() for process in started):
         sys.exit("scaling: a run failed; its log is in logs/")
     return {stage: sum(_record(folder, stage)["seconds"] for folder in folders) / jobs for stage in STAGES}
 
 
-def _prepare(folder: Path, options: argparse.Namespace, *, ranks: int) -> None:
+def _prepare(folder: Path, *, ranks: int) -> None:
     """A job folder in which everything before the stages that count is done: two tomograms and two cubes for a rank."""
     for made in ("cache", "isonet_maps", "corrected_tomos", "stages/predict", "resolved.yaml"):
         path = folder / made
@@ -84,19 +83,18 @@ def _prepare(folder: Path, options: argparse.Namespace, *, ranks: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "job.yaml").write_text(JOB.format(tomograms=2 * ranks, batch=2 * ranks))
     before = [sys.executable, "-m", "isonet2", "run", str(folder / "job.yaml"), "--stages"]
-    if _start([*before, "simulate,prepare_star,make_mask"], options).wait():
+    if _start([*before, "simulate,prepare_star,make_mask"]).wait():
         sys.exit("scaling: the tomograms could not be simulated")
 
 
-def _start(command: list[str], options: argparse.Namespace) -> subprocess.Popen[bytes]:
-    changes = [f"--set={change}" for change in options.set]
+def _start(command: list[str]) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([*command, *changes], env=environment, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
 
 
 def _estimate(seconds: dict[str, float]) -> str:
     """What one core did in a second here, and 1,000 tomograms of 512×1024×1024 by 32 nodes of 64 such cores."""
-    cubes, voxels, epochs = 2 * 200, 2 * 64 * 192 * 192, 3
+    cubes, voxels, epochs = 2 * 150, 2 * 64 * 128 * 128, 1
     extracted, trained = cubes / seconds["extract"], epochs * cubes / seconds["refine"]
     predicted = voxels / seconds["predict"]
     cores, tomograms, each = 32 * 64, 1000, 512 * 1024 * 1024
