@@ -1,7 +1,7 @@
 """HSFormer: a hierarchical transformer of shifted windows on the way down, convolutions on the way up.
 
-After Swin UNETR (Hatamizadeh et al., arXiv 2201.01266), for small cubes: smaller patches and windows; tokens skip without
-residual blocks, which the deepest level lacks too; no instance normalisation.
+After Swin UNETR (Hatamizadeh et al., arXiv 2201.01266), for small cubes: smaller patches and windows; tokens skip
+without residual blocks, which the deepest level lacks too; no instance normalisation.
 """
 
 from __future__ import annotations

@@ -67,8 +67,11 @@ def story(cluster: Cluster, copy: Callable[[str], Path]) -> Story:
     epoch(8)
     cluster.on("login", "scancel", "--signal=USR2", "--batch", job)
     wait_until(lambda: cluster.field(job, "Restarts") == "1", seconds=60, what="the requeue")
+    epoch(12)
+    cluster.on("login", "scancel", "--signal=TERM", job)  # only the ranks hear it, as in preemption with a grace time
+    wait_until(lambda: cluster.field(job, "Restarts") == "2", seconds=60, what="the second requeue")
     it.restarts = int(cluster.field(job, "Restarts"))
-    epoch(14)
+    epoch(16)
     cluster.on("login", "scancel", job)
     note("cancelled", job)
 
@@ -99,11 +102,13 @@ def test_no_process_is_left_behind(story: Story) -> None:
     assert story.left == []
 
 
-def test_a_warning_leaves_a_checkpoint_and_requeues_the_job(story: Story) -> None:
-    assert story.restarts == 1
-    assert "stopped (run.sh was sent USR2)" in story.output.read_text()
-    killed, warned, cancelled = story.starts()
-    assert 15 <= killed < warned < cancelled  # five steps an epoch
+def test_a_warning_and_a_preemption_leave_a_checkpoint_and_requeue_the_job(story: Story) -> None:
+    assert story.restarts == 2
+    said = story.output.read_text()
+    assert "stopped (run.sh was sent USR2)" in said
+    assert "stopped (SIGTERM)" in said
+    killed, warned, preempted, cancelled = story.starts()
+    assert 15 <= killed < warned < preempted < cancelled  # five steps an epoch
     assert killed % 5 == 0  # kill -9 leaves the checkpoint of the last whole epoch
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cluster import TWO_RANKS, Cluster, maps
+from cluster import FOUR_RANKS, TWO_RANKS, Cluster, maps
 
 from isonet2.io.star import read_star
 
@@ -63,6 +63,18 @@ def test_a_task_of_an_array_that_fails_says_so(cluster: Cluster, predicted: tupl
     cluster.ended(job)
     assert cluster.exit_code(job) == 64
     assert "predict takes no tomogram of that index" in (folder / "stages" / "predict" / "7.fail").read_text()
+
+
+def test_denoise_ends_before_refine(cluster: Cluster, copy: Callable[[str], Path]) -> None:
+    folder = copy("refine")
+    job = cluster.sbatch(
+        "denoise.sh", str(folder / "job.yaml"), options=(*FOUR_RANKS, f"--output={folder}/denoise.out")
+    )
+    cluster.ended(job)
+    said = (folder / "denoise.out").read_text()
+    assert (cluster.field(job, "JobState"), cluster.exit_code(job)) == ("COMPLETED", 0), said
+    assert "extract: done before" in said
+    assert not (folder / "isonet_maps").exists()
 
 
 def test_an_allocation_of_another_layout_ends_with_70_and_says_what_to_change(
