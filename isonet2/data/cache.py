@@ -31,7 +31,7 @@ from isonet2.data.window import Readable, Strip, read_window
 from isonet2.errors import UserError
 from isonet2.io.atomic import appeared, replacing
 from isonet2.io.fingerprint import fingerprint
-from isonet2.io.mrc import open_volume
+from isonet2.io.mrc import Volume, open_volume
 from isonet2.io.sealed import read_sealed, write_sealed
 
 FORMAT = 3
@@ -146,12 +146,26 @@ def _fill(file: h5py.File, shard: Shard, settings: CacheSettings) -> None:
     if shard.source.mask is not None:
         with open_volume(shard.source.mask) as mask:
             cubes = _dataset(file, "mask", shard.count, settings.side, "uint8")
+            one = _one_in(mask, said=shard.first > 0)
             for n, corner in enumerate(corners):
-                cubes[n] = np.rint(255 * np.clip(read_window(mask, corner, settings.side), 0, 1))
+                cubes[n] = np.rint(255 * read_window(mask, corner, settings.side) / one)
     file.create_dataset("corner", data=np.array(corners, np.int32), fletcher32=True, track_times=False)
     file.attrs["name"] = shard.source.name
     file.attrs["mean"], file.attrs["std"] = normalisation.mean, normalisation.std
     file.attrs["complete"] = True
+
+
+def _one_in(mask: Volume, *, said: bool) -> float:
+    """The value of a mask that weighs 1: 1, or its highest if that is above, which is a warning unless it was `said`.
+    Read a plane at a time. UserError where it is negative."""
+    planes = (mask[z : z + 1, :, :] for z in range(mask.shape[0]))
+    extremes = [(float(plane.min()), float(plane.max())) for plane in planes]
+    lowest, highest = min(low for low, _ in extremes), max(high for _, high in extremes)
+    if lowest < 0:
+        raise UserError(f"{mask.path}: a mask that is negative somewhere ({lowest:g}): its values should be 0 to 1")
+    if highest > 1 and not said:
+        log.warn(f"{mask.path}: a mask up to {highest:g}: taken as 0 to 1 by dividing by that")
+    return max(1.0, highest)
 
 
 def _dataset(file: h5py.File, name: str, count: int, side: int, dtype: str) -> h5py.Dataset:
@@ -171,7 +185,7 @@ def _corners(shard: Shard, settings: CacheSettings) -> list[tuple[int, int, int]
     first, last = source.rows
     shape = (source.shape[0], last - first, source.shape[2])
     if source.coordinates is not None:
-        centres = centres_in(source.coordinates, source.shape, source.rows)
+        centres = centres_in(source.coordinates, source.name, source.shape, source.rows)
         drawn = corners_of(centres - np.array([0, first, 0]), shape, settings.side)
     elif source.mask is not None:
         with open_volume(source.mask) as mask:

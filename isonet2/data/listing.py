@@ -178,7 +178,7 @@ def _counts(
     else:
         counts = [section.number_subtomos] * len(found)
     return [
-        count if name is None else _points_inside(job.path(name), tomogram.header.shape, warn)
+        count if name is None else _points_inside(job.path(name), tomogram.name, tomogram.header.shape, warn)
         for count, name, tomogram in zip(counts, coordinates, found, strict=True)
     ]
 
@@ -192,8 +192,8 @@ def _shared_out(total: int, volumes: Sequence[int]) -> list[int]:
     return [int(share) for share in shares]
 
 
-def _points_inside(path: Path, shape: Shape, warn: Callable[[str], None]) -> int:
-    inside = points_inside(read_coordinates(path), shape)
+def _points_inside(path: Path, tomogram: str, shape: Shape, warn: Callable[[str], None]) -> int:
+    inside = points_inside(read_coordinates(path, tomogram), shape)
     if not inside.any():
         raise UserError(
             f"{path}: none of its {len(inside)} points lies in the tomogram; they should be x y z in pixels"

@@ -125,7 +125,9 @@ def _source(row: TomogramRow, path: Callable[[str], Path], choice: Choice) -> So
         mask=mask,
         coordinates=coordinates,
         shape=shape,
-        number=len(centres_in(coordinates, shape, (0, shape[1]))) if coordinates is not None else row.number_subtomos,
+        number=len(centres_in(coordinates, row.name, shape, (0, shape[1])))
+        if coordinates is not None
+        else row.number_subtomos,
         optics=optics_of(row),
         tilts_deg=tilts_of(row, path),
         rows=(0, shape[1]),
@@ -138,13 +140,13 @@ def halved(source: Source, part: Literal["top", "bottom"]) -> Source:
     rows = (0, middle) if part == "top" else (middle, source.shape[1])
     if source.coordinates is None:
         return replace(source, rows=rows, number=max(1, source.number // 2))
-    return replace(source, rows=rows, number=len(centres_in(source.coordinates, source.shape, rows)))
+    return replace(source, rows=rows, number=len(centres_in(source.coordinates, source.name, source.shape, rows)))
 
 
-def centres_in(coordinates: Path, shape: Shape, rows: tuple[int, int]) -> npt.NDArray[np.int64]:
-    """Int64 (n, 3): the voxels (z, y, x) of the points of a coordinate file that lie in these rows (y) of a volume of
-    this shape. UserError if there are none."""
-    points = read_coordinates(coordinates)
+def centres_in(coordinates: Path, tomogram: str, shape: Shape, rows: tuple[int, int]) -> npt.NDArray[np.int64]:
+    """Int64 (n, 3): the voxels (z, y, x) of the points that a coordinate file has for a tomogram of this name, and that
+    lie in these rows (y) of a volume of this shape. UserError if there are none."""
+    points = read_coordinates(coordinates, tomogram)
     inside = np.rint(points[points_inside(points, shape)]).astype(np.int64)
     inside = inside[(inside[:, 1] >= rows[0]) & (inside[:, 1] < rows[1])]
     if not len(inside):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,19 @@ from isonet2.io.imod import read_contours
 from isonet2.io.star import read_loops
 
 _LABELS = ("rlnCoordinateZ", "rlnCoordinateY", "rlnCoordinateX")
+_TOMOGRAM = ("rlnTomoName", "rlnMicrographName")  # RELION's words for where a particle is
 Points = NDArray[np.float64]
 
 
-def read_coordinates(path: Path) -> Points:
+def read_coordinates(path: Path, tomogram: str) -> Points:
     """(n, 3): z, y, x of every point in voxels, the centre of the first voxel at 0. UserError if there is none.
 
-    By suffix: .star (RELION: rlnCoordinateX/Y/Z), .mod (IMOD: every point of every contour), else text with x y z in
-    the first three columns, separated by spaces or commas.
+    By suffix: .star (RELION: rlnCoordinateX/Y/Z; where it lists several tomograms, the rows of the one that is named
+    so), .mod (IMOD: every point of every contour), else text with x y z in the first three columns, separated by
+    spaces or commas.
     """
-    points = _READERS.get(path.suffix.lower(), _from_text)(path)
+    suffix = path.suffix.lower()
+    points = _from_star(path, tomogram) if suffix == ".star" else _READERS.get(suffix, _from_text)(path)
     if not len(points) or not np.isfinite(points).all():
         raise UserError(f"{path}: no points, or some that are not numbers; it should list x y z in pixels")
     return points
@@ -43,10 +47,11 @@ def _from_text(path: Path) -> Points:
         raise UserError(f"{path}: not a list of points: each line should hold x y z in pixels") from None
 
 
-def _from_star(path: Path) -> Points:
-    for columns, table in read_loops(path):
+def _from_star(path: Path, tomogram: str) -> Points:
+    for columns, everywhere in read_loops(path):
         if set(_LABELS) <= set(columns):
             order = [columns.index(label) for label in _LABELS]
+            table = _of_one(path, columns, everywhere, tomogram)
             try:
                 return np.array([[float(cells[i]) for i in order] for cells in table]).reshape(-1, 3)
             except ValueError as error:
@@ -54,9 +59,25 @@ def _from_star(path: Path) -> Points:
     raise UserError(f"{path}: no block has the columns {', '.join(_LABELS)}")
 
 
+def _of_one(
+    path: Path, columns: Sequence[str], table: Sequence[Sequence[str]], tomogram: str
+) -> Sequence[Sequence[str]]:
+    """The rows of one tomogram, by its name or that of its file; all, if they are of one whatever its name."""
+    for column in (columns.index(label) for label in _TOMOGRAM if label in columns):
+        names = sorted({row[column] for row in table})
+        if len(names) < 2:
+            continue
+        found = [row for row in table if tomogram in (row[column], Path(row[column]).stem)]
+        if not found:
+            some = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+            raise UserError(f"{path}: lists points of {len(names)} tomograms ({some}), none of which is {tomogram}")
+        return found
+    return table
+
+
 def _from_model(path: Path) -> Points:
     points = [points for _, points in read_contours(path)]
     return np.concatenate([np.empty((0, 3)), *points])[:, ::-1] - (0.0, 0.5, 0.5)
 
 
-_READERS = {".star": _from_star, ".mod": _from_model}
+_READERS = {".mod": _from_model}

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from samples import source_of
 
+from isonet2 import log
 from isonet2.data import cache as cache_module
 from isonet2.data.cache import CacheSettings, CubeCache, cache_key, plan_shards
 from isonet2.data.extraction import extract
@@ -163,6 +164,31 @@ def test_a_cache_travels_to_loader_processes(source: Source, tmp_path: Path) -> 
     here = cache.read(3, with_mask=False)[0]
     there = pickle.loads(pickle.dumps(cache)).read(3, with_mask=False)[0]
     assert all((a == b).all() for a, b in zip(here, there, strict=True))
+
+
+@pytest.mark.parametrize("highest", [255, 0.5])
+def test_a_soft_mask_keeps_its_shades_whatever_one_is_in_it(
+    highest: float, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(log, "warn", said.append)
+    assert source.mask is not None
+    shades = np.linspace(0, highest, SHAPE[2]).astype(np.float32)
+    write_mrc(source.mask, np.broadcast_to(shades, SHAPE).copy(), pixel_size_angstrom=10)
+    made = extract([source], SETTINGS, tmp_path, World())
+    with h5py.File(made.folder / made.shards[0]["file"]) as file:
+        kept, x = file["mask"][0, 5, 5] / 255, file["corner"][0, 2]
+    np.testing.assert_allclose(kept, shades[x : x + len(kept)].astype(np.float64) / max(1, highest), atol=0.003)
+    assert [line.split(": ", 1)[1] for line in said] == (
+        ["a mask up to 255: taken as 0 to 1 by dividing by that"] if highest > 1 else []
+    )
+
+
+def test_a_negative_mask_is_refused_by_name(source: Source, tmp_path: Path) -> None:
+    assert source.mask is not None
+    write_mrc(source.mask, np.where(np.indices(SHAPE)[2] > 3, 1, -1).astype(np.int8), pixel_size_angstrom=10)
+    with pytest.raises(UserError, match=r"mask\.mrc: a mask that is negative somewhere \(-1\)"):
+        extract([source], SETTINGS, tmp_path, World())
 
 
 def test_an_empty_mask_is_refused_by_name(source: Source, tmp_path: Path) -> None:

@@ -21,14 +21,32 @@ from isonet2.io.coordinates import points_inside, read_coordinates
 )  # fmt: skip
 def test_points_come_as_z_y_x_from_any_kind_of_file(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_text(content)
-    assert read_coordinates(tmp_path / name).tolist() == [[10, 20, 30], [7, 0, 31.5]]
+    assert read_coordinates(tmp_path / name, "t").tolist() == [[10, 20, 30], [7, 0, 31.5]]
+
+
+@pytest.mark.parametrize("column", ["rlnTomoName", "rlnMicrographName"])
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [(["t", "u", "t"], [0, 2]), (["rec/t.mrc", "rec/u.mrc", "rec/u.mrc"], [0]), (["v", "v", "v"], [0, 1, 2])],
+)
+def test_of_a_list_of_several_tomograms_the_points_of_one_are_taken(
+    column: str, names: list[str], found: list[int], tmp_path: Path
+) -> None:
+    """A list of one tomogram may call it as it likes."""
+    rows = "".join(f"{name} 1 2 {n}\n" for n, name in enumerate(names))
+    head = f"data_particles\n\nloop_\n_{column} #1\n_rlnCoordinateX #2\n_rlnCoordinateY #3\n_rlnCoordinateZ #4\n"
+    (tmp_path / "p.star").write_text(head + rows)
+    assert [z for z, _, _ in read_coordinates(tmp_path / "p.star", "t")] == found
+    if "u" in names[1]:
+        with pytest.raises(UserError, match=r"p\.star: lists points of 2 tomograms \(.*\), none of which is w"):
+            read_coordinates(tmp_path / "p.star", "w")
 
 
 def test_points_of_a_model_are_moved_to_voxel_centres(tmp_path: Path) -> None:
     """IMOD's voxel (30, 20, 10) has its centre at 30.5, 20.5, 10."""
     contour = b"CONT" + struct.pack(">iIii3f", 1, 0, 0, 0, 30.5, 20.5, 10)
     (tmp_path / "a.mod").write_bytes(b"IMODV1.2" + bytes(232) + b"OBJT" + bytes(176) + contour + b"IEOF")
-    assert read_coordinates(tmp_path / "a.mod").tolist() == [[10, 20, 30]]
+    assert read_coordinates(tmp_path / "a.mod", "t").tolist() == [[10, 20, 30]]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +63,7 @@ def test_points_of_a_model_are_moved_to_voxel_centres(tmp_path: Path) -> None:
 def test_what_is_no_list_of_points_is_named(tmp_path: Path, name: str, content: str, words: str) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(UserError, match=words) as caught:
-        read_coordinates(tmp_path / name)
+        read_coordinates(tmp_path / name, "t")
     assert str(tmp_path / name) in str(caught.value)
 
 

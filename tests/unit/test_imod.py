@@ -35,6 +35,16 @@ def test_contours_come_with_their_object_and_their_points(tmp_path: Path) -> Non
         np.testing.assert_array_equal(points, expected)
 
 
+def test_a_model_of_an_image_that_was_shown_with_y_and_z_swapped_is_swapped_back(tmp_path: Path) -> None:
+    """What was drawn at the centre of voxel (x, y, z) = (4, 5, 6) lies at (4.5, 6.5, 5) in such a view."""
+    content = bytearray(model([np.array([[4.5, 6.5, 5.0]])]))
+    flags = 8 + 128 + 16
+    content[flags : flags + 4] = struct.pack(">I", 1 << 13 | 1 << 16)
+    (tmp_path / "a.mod").write_bytes(content)
+    ((_, points),) = read_contours(tmp_path / "a.mod")
+    np.testing.assert_array_equal(points, [[4.5, 5.5, 6.0]])
+
+
 @pytest.mark.parametrize("end", [100, 300, 450, 460, -4])
 def test_a_truncated_model_is_named(tmp_path: Path, end: int) -> None:
     path = tmp_path / "a.mod"

@@ -92,12 +92,12 @@ POINTS = "3 2 1\n3 4 1\n3 5 2\n7 8 5\n3 3.6 1\n3 50 1\n"  # x y z; one of them o
 def test_points_in_the_rows_are_counted_and_rounded_once(folder: Path) -> None:
     (folder / "p.txt").write_text(POINTS)
     path = folder / "p.txt"
-    assert centres_in(path, SHAPE, (0, 9)).tolist() == [[1, 2, 3], [1, 4, 3], [2, 5, 3], [5, 8, 7], [1, 4, 3]]
-    top, bottom = centres_in(path, SHAPE, (0, 4)), centres_in(path, SHAPE, (4, 9))
+    assert centres_in(path, "t", SHAPE, (0, 9)).tolist() == [[1, 2, 3], [1, 4, 3], [2, 5, 3], [5, 8, 7], [1, 4, 3]]
+    top, bottom = centres_in(path, "t", SHAPE, (0, 4)), centres_in(path, "t", SHAPE, (4, 9))
     assert top.tolist() == [[1, 2, 3]]
-    assert sorted([*top.tolist(), *bottom.tolist()]) == sorted(centres_in(path, SHAPE, (0, 9)).tolist())
+    assert sorted([*top.tolist(), *bottom.tolist()]) == sorted(centres_in(path, "t", SHAPE, (0, 9)).tolist())
     with pytest.raises(UserError, match=r"p\.txt: none of its 6 points lies in 6×9×8 voxels \(z, y, x\), rows 6 to 7"):
-        centres_in(path, SHAPE, (6, 8))
+        centres_in(path, "t", SHAPE, (6, 8))
 
 
 def test_halves_of_a_specimen_share_its_rows_and_its_cubes(folder: Path) -> None:
