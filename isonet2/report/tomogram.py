@@ -92,7 +92,10 @@ def opened(
             origin=origin,
             raw=raw,
             halves=halves,
-            given=_given([volume(name) for name in origin.maps.get(row.name, ())], halves or (raw, raw)),
+            given=_given(
+                [volume(name) for name in origin.maps.get(row.name, ())],
+                halves if halves is not None and origin.method != "isonet2" else (raw, raw),
+            ),
             result=volume(result),
             predicted=pair(*_predicted_halves(result, origin)),
             truth=volume(truth_folder / f"{row.name}.mrc") if truth_folder else None,

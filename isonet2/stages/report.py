@@ -61,7 +61,7 @@ def run(job: Job, world: World) -> dict[str, Any]:
     records = on_first_rank(world, lambda: read_records(job))
     truth_folder = on_first_rank(world, lambda: _truth_folder(job, section, rows))
     origin = Origin.of(records.facts("predict"))
-    there = [row for row in rows if is_there(job, row)]
+    there = on_first_rank(world, lambda: [row for row in rows if is_there(job, row)])
     drawn = {row.index for row in there[:SHOWN]}
     longest = round(_LONGEST / math.sqrt(min(len(rows), SHOWN)))
 
