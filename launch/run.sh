@@ -113,7 +113,9 @@ for STEP in "${STEPS[@]}"; do
   CODE=0
   wait "$LAUNCHED" || CODE=$?
   LAUNCHED=
-  # Launchers lose exit codes, and end ranks with others of their own.
-  if [ -s "$VERDICT" ] && read -r SAID < "$VERDICT" && [ "$SAID" != 0 ]; then CODE=$SAID; fi
+  # Launchers lose exit codes, also to 0, and end ranks with others of their own. Other hosts may see an older verdict.
+  SAID=0
+  if [ -s "$VERDICT" ]; then read -r SAID < "$VERDICT"; fi
+  if [ "$SAID" != 0 ] && { [ "$CODE" != 0 ] || [ "${NODE_RANK:-0}" = 0 ]; }; then CODE=$SAID; fi
   if [ "$CODE" != 0 ]; then ended "$CODE"; fi
 done
