@@ -15,6 +15,8 @@ STARTED=
 # Modules, Python and network of this site.
 # shellcheck source=slurm/site.sh
 . "$PROJECT/slurm/site.sh"
+# shellcheck source=slurm/attempts.sh
+. "$PROJECT/slurm/attempts.sh"
 # shellcheck source=launch/python.sh
 . "$PROJECT/launch/python.sh"
 export PYTHON
@@ -43,7 +45,7 @@ run_job() { # run_job job.yaml [options of launch/run.sh]
   await bash "$PROJECT/launch/run.sh" "${options[@]}" --launcher srun
   logs=$(dirname "$1")/logs
   if interrupted "$(sed -n 2p "$logs/verdict" 2> /dev/null)" &&
-    finished_something "$logs/attempts" "$(sed -n 3p "$logs/verdict")"; then requeue; fi
+    finished_something "$logs/attempts" "$SLURM_JOB_ID" "$(sed -n 3p "$logs/verdict")"; then requeue; fi
   exit "$CODE"
 }
 
@@ -54,23 +56,12 @@ run_task() { # run_task job.yaml [--set …]: one tomogram, as task of an array
   await "$PYTHON" -m isonet2 run "$@" --stages predict --tomogram "$SLURM_ARRAY_TASK_ID"
   note=$(dirname "$1")/stages/predict/$SLURM_ARRAY_TASK_ID
   if interrupted "$(sed -n 1p "$note.stopped" 2> /dev/null)" &&
-    finished_something "$note.attempts" "$(sed -n 2p "$note.stopped")"; then requeue; fi
+    finished_something "$note.attempts" "$SLURM_ARRAY_JOB_ID" "$(sed -n 2p "$note.stopped")"; then requeue; fi
   exit "$CODE"
 }
 
 interrupted() { # interrupted WHY: by the end of the wall time, or behind our back; and nobody cancelled
   [ "$CODE" = 75 ] && [ -z "$CANCELLED" ] && { [ -n "$WARNED" ] || [[ $1 == *"(SIGTERM)"* ]]; }
-}
-
-finished_something() { # finished_something FILE WORD: whether WORD is another one than at the last three attempts' ends
-  local count=0 before=
-  if [ "${SLURM_RESTART_COUNT:-0}" != 0 ] && [ -f "$1" ]; then read -r count before < "$1"; fi
-  if [ "$2" = "$before" ]; then count=$((count + 1)); else count=0; fi
-  echo "$count $2" > "$1"
-  [ "$count" -lt 3 ] || {
-    echo "batch.sh: nothing new in three attempts: not requeued; take a longer wall time or less checkpoint_minutes" >&2
-    return 1
-  }
 }
 
 requeue() {

@@ -70,8 +70,12 @@ def story(cluster: Cluster, copy: Callable[[str], Path]) -> Story:
     epoch(12)
     cluster.on("login", "scancel", "--signal=TERM", job)  # only the ranks hear it, as in preemption with a grace time
     wait_until(lambda: cluster.field(job, "Restarts") == "2", seconds=60, what="the second requeue")
+    epoch(15)
+    cluster.on("login", "scontrol", "update", "NodeName=n2", "State=DOWN", "Reason=lost")
+    wait_until(lambda: cluster.field(job, "Restarts") == "3", seconds=60, what="the third requeue")
+    cluster.on("login", "scontrol", "update", "NodeName=n2", "State=RESUME")
     it.restarts = int(cluster.field(job, "Restarts"))
-    epoch(16)
+    epoch(18)
     cluster.on("login", "scancel", job)
     note("cancelled", job)
 
@@ -102,14 +106,14 @@ def test_no_process_is_left_behind(story: Story) -> None:
     assert story.left == []
 
 
-def test_a_warning_and_a_preemption_leave_a_checkpoint_and_requeue_the_job(story: Story) -> None:
-    assert story.restarts == 2
+def test_warned_or_preempted_or_bereft_of_a_node_the_job_is_requeued_and_goes_on(story: Story) -> None:
+    assert story.restarts == 3
     said = story.output.read_text()
     assert "stopped (run.sh was sent USR2)" in said
     assert "stopped (SIGTERM)" in said
-    killed, warned, preempted, cancelled = story.starts()
-    assert 15 <= killed < warned < preempted < cancelled  # five steps an epoch
-    assert killed % 5 == 0  # kill -9 leaves the checkpoint of the last whole epoch
+    killed, warned, preempted, bereft, cancelled = story.starts()
+    assert 15 <= killed < warned < preempted < bereft < cancelled  # five steps an epoch
+    assert killed % 5 == bereft % 5 == 0  # kill -9 leaves the checkpoint of the last whole epoch
 
 
 def test_after_all_that_the_weights_are_those_of_an_uninterrupted_run(story: Story, main_job: Path) -> None:

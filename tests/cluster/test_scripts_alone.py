@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from isonet2.io.star import TomogramRow, write_star
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH = ROOT / "launch"
-Attempt = Callable[[str, int], bool]
+Attempt = Callable[[str, str], bool]
 
 
 def bash(script: Path | str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -31,23 +32,34 @@ def bash(script: Path | str, *words: str, **environment: str) -> subprocess.Comp
 
 @pytest.fixture
 def goes_back(tmp_path: Path) -> Attempt:
-    """goes_back(word, restarts): whether an attempt that ended with this word of progress is requeued."""
-    line = f'PROJECT="{ROOT}"; . "{ROOT}/slurm/batch.sh"; finished_something "{tmp_path}/attempts" "$1"'
-    return lambda word, restarts: bash(line, word, SLURM_RESTART_COUNT=str(restarts)).returncode == 0
+    """goes_back(word, job): whether an attempt of a job that ended with this word of progress is requeued."""
+    line = f'. "{ROOT}/slurm/attempts.sh"; finished_something "{tmp_path}/attempts" "$2" "$1"'
+    return lambda word, job: bash(line, word, job).returncode == 0
 
 
 def test_three_attempts_without_progress_are_the_last(goes_back: Attempt) -> None:
-    assert [goes_back("refine: step 40", n) for n in range(5)] == [True, True, True, False, False]
+    assert [goes_back("refine: step 40", "7") for _ in range(5)] == [True, True, True, False, False]
 
 
 def test_progress_gives_new_attempts(goes_back: Attempt) -> None:
     words = ["refine: step 1", "refine: step 1", "refine: step 1", "refine: step 2", "refine: step 2", "refine: step 2"]
-    assert all(goes_back(word, n) for n, word in enumerate(words))
+    assert all(goes_back(word, "7") for word in words)
 
 
 def test_a_person_who_submits_again_has_new_attempts(goes_back: Attempt) -> None:
-    assert not all(goes_back("refine: step 40", n) for n in range(5))
-    assert goes_back("refine: step 40", 0)
+    assert not all(goes_back("refine: step 40", "7") for _ in range(5))
+    assert goes_back("refine: step 40", "8")
+
+
+def test_lsf_gets_no_code_to_requeue_for_after_three_attempts_without_progress(tmp_path: Path) -> None:
+    project, job = tmp_path / "the project", tmp_path / "a job" / "job.yaml"
+    (project / "launch").mkdir(parents=True)
+    (job.parent / "logs").mkdir(parents=True)
+    (job.parent / "logs" / "verdict").write_text("75\nstopped\nrefine: step 40\n")
+    (project / "launch" / "run.sh").write_text("exit 75\n")
+    shutil.copytree(ROOT / "slurm", project / "slurm")
+    run = partial(bash, project / "slurm" / "lsf.sh", JOB=str(job), LS_SUBCWD=str(project), LSB_JOBID="12")
+    assert [run().returncode for _ in range(4)] == [75, 75, 75, 1]
 
 
 @pytest.mark.parametrize(
