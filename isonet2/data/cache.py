@@ -26,15 +26,15 @@ import numpy.typing as npt
 from isonet2 import log
 from isonet2.data.filtered import phase_flip_of
 from isonet2.data.positions import corners_of, draw_corners
-from isonet2.data.sources import Source, centres_in, normalisation_of
+from isonet2.data.sources import Source, centres_in, normalisation_of, one_in
 from isonet2.data.window import Readable, Strip, read_window
 from isonet2.errors import UserError
 from isonet2.io.atomic import appeared, replacing
 from isonet2.io.fingerprint import fingerprint
-from isonet2.io.mrc import Volume, open_volume
+from isonet2.io.mrc import open_volume
 from isonet2.io.sealed import read_sealed, write_sealed
 
-FORMAT = 3
+FORMAT = 4
 _NAMES = {1: ("full",), 2: ("half1", "half2")}
 SHARD_BYTES = 256 * 2**20
 _LARGEST = {"float16": float(np.finfo(np.float16).max), "float32": np.inf}
@@ -134,6 +134,7 @@ def write_shard(shard: Shard, settings: CacheSettings, folder: Path) -> dict[str
 
 
 def _fill(file: h5py.File, shard: Shard, settings: CacheSettings) -> None:
+    one = one_in(shard.source.mask, warned=shard.first > 0) if shard.source.mask is not None else 1.0
     corners = _corners(shard, settings)
     with shard.source.opened() as maps:
         normalisation = normalisation_of(maps)
@@ -146,26 +147,12 @@ def _fill(file: h5py.File, shard: Shard, settings: CacheSettings) -> None:
     if shard.source.mask is not None:
         with open_volume(shard.source.mask) as mask:
             cubes = _dataset(file, "mask", shard.count, settings.side, "uint8")
-            one = _one_in(mask, said=shard.first > 0)
             for n, corner in enumerate(corners):
                 cubes[n] = np.rint(255 * read_window(mask, corner, settings.side) / one)
     file.create_dataset("corner", data=np.array(corners, np.int32), fletcher32=True, track_times=False)
     file.attrs["name"] = shard.source.name
     file.attrs["mean"], file.attrs["std"] = normalisation.mean, normalisation.std
     file.attrs["complete"] = True
-
-
-def _one_in(mask: Volume, *, said: bool) -> float:
-    """The value of a mask that weighs 1: 1, or its highest if that is above, which is a warning unless it was `said`.
-    Read a plane at a time. UserError where it is negative."""
-    planes = (mask[z : z + 1, :, :] for z in range(mask.shape[0]))
-    extremes = [(float(plane.min()), float(plane.max())) for plane in planes]
-    lowest, highest = min(low for low, _ in extremes), max(high for _, high in extremes)
-    if lowest < 0:
-        raise UserError(f"{mask.path}: a mask that is negative somewhere ({lowest:g}): its values should be 0 to 1")
-    if highest > 1 and not said:
-        log.warn(f"{mask.path}: a mask up to {highest:g}: taken as 0 to 1 by dividing by that")
-    return max(1.0, highest)
 
 
 def _dataset(file: h5py.File, name: str, count: int, side: int, dtype: str) -> h5py.Dataset:

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from isonet2 import log
 from isonet2.data.acquired import optics_of, tilts_of
 from isonet2.data.window import Shape
 from isonet2.errors import UserError
@@ -155,6 +156,19 @@ def centres_in(coordinates: Path, tomogram: str, shape: Shape, rows: tuple[int, 
             f"rows {rows[0]} to {rows[1] - 1}"
         )
     return inside
+
+
+def one_in(mask: Path, *, warned: bool) -> float:
+    """The value that weighs 1 in a mask: 1, or the highest if that is above, which is said unless one was `warned`.
+    A plane at a time. UserError where the mask is negative."""
+    with open_volume(mask) as volume:
+        planes = (volume[z : z + 1] for z in range(volume.shape[0]))
+        lowest, highest = np.array([(plane.min(), plane.max()) for plane in planes]).T
+    if lowest.min() < 0:
+        raise UserError(f"{mask}: a mask that is negative somewhere ({lowest.min():g}): it should be 0 to 1")
+    if highest.max() > 1 and not warned:
+        log.warn(f"{mask}: a mask up to {highest.max():g}: taken as 0 to 1 by dividing by that")
+    return max(1.0, float(highest.max()))
 
 
 def _by(shape: Shape) -> str:

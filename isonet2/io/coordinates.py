@@ -21,9 +21,8 @@ Points = NDArray[np.float64]
 def read_coordinates(path: Path, tomogram: str) -> Points:
     """(n, 3): z, y, x of every point in voxels, the centre of the first voxel at 0. UserError if there is none.
 
-    By suffix: .star (RELION: rlnCoordinateX/Y/Z; where it lists several tomograms, the rows of the one that is named
-    so), .mod (IMOD: every point of every contour), else text with x y z in the first three columns, separated by
-    spaces or commas.
+    By suffix: .star (RELION: rlnCoordinateX/Y/Z; where it names several tomograms, the rows of this one), .mod (IMOD:
+    every point of every contour), else text with x y z in the first three columns, separated by spaces or commas.
     """
     suffix = path.suffix.lower()
     points = _from_star(path, tomogram) if suffix == ".star" else _READERS.get(suffix, _from_text)(path)
@@ -62,17 +61,19 @@ def _from_star(path: Path, tomogram: str) -> Points:
 def _of_one(
     path: Path, columns: Sequence[str], table: Sequence[Sequence[str]], tomogram: str
 ) -> Sequence[Sequence[str]]:
-    """The rows of one tomogram, by its name or that of its file; all, if they are of one whatever its name."""
-    for column in (columns.index(label) for label in _TOMOGRAM if label in columns):
-        names = sorted({row[column] for row in table})
-        if len(names) < 2:
-            continue
-        found = [row for row in table if tomogram in (row[column], Path(row[column]).stem)]
-        if not found:
-            some = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
-            raise UserError(f"{path}: lists points of {len(names)} tomograms ({some}), none of which is {tomogram}")
-        return found
-    return table
+    """The rows that name the tomogram, or a file that is called so; all, where there is one name at most: a list of one
+    tomogram may call it as it likes."""
+    naming = [columns.index(label) for label in _TOMOGRAM if label in columns]
+    if all(len({row[i] for row in table}) < 2 for i in naming):
+        return table
+    found = [row for row in table if any(tomogram in (row[i], Path(row[i]).stem) for i in naming)]
+    if not found:
+        names = sorted({row[naming[0]] for row in table})
+        some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        raise UserError(
+            f"{path}: has points of {some}, and none of {tomogram}: {columns[naming[0]]} should name it or its file"
+        )
+    return found
 
 
 def _from_model(path: Path) -> Points:

@@ -26,7 +26,7 @@ def starter(folder: Path, launcher: Callable[[int], list[str]]) -> Start:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=480,
             check=False,
         )
         assert not check or done.returncode == 0, done.stderr[-6000:]

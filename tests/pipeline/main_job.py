@@ -34,7 +34,7 @@ FLAGS = ["--arch", "unet-tiny", "--cube_size", "24", "--epochs", "3", "--batch_s
 
 def isonet2(*words: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "isonet2", *words]
-    done = subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=560, check=False)
     assert not check or done.returncode == 0, done.stderr[-4000:]
     return done
 

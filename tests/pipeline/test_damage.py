@@ -81,7 +81,7 @@ def beside(what: str) -> set[str]:
         ("deconv", "isonet2.stages.deconv._filter_chunk", "deconv/.*/*.npy"),
         ("deconv", "isonet2.stages.deconv._put_together", "deconv/*.mrc"),
         ("deconv", "isonet2.stages.deconv._put_together", "deconv/.finished/*.json"),
-        ("make_mask", "isonet2.stages.make_mask._make", "mask/*.mrc"),
+        ("make_mask", "isonet2.stages.make_mask._put_together", "mask/*.mrc"),
         ("extract", "isonet2.data.extraction.write_shard", "cache/*/*.h5"),
         ("predict", "isonet2.stages.predict.predict_row", "corrected_tomos/.*/0_0000.npy"),
         ("predict", "isonet2.stages.predict.put_together", "corrected_tomos/*_half1.mrc"),

@@ -132,7 +132,8 @@ def test_the_batch_size_of_the_first_start_stays_with_other_ranks(whole: Path, t
     assert load_job(resolved).trainings["refine"].batch_size == 4
     assert run(folder, "--stages", "refine") == 0  # one rank would take 2
     assert load_job(resolved).trainings["refine"].batch_size == 4
-    assert run(folder, "--stages", "make_mask", "--set", "refine=null", "--set", "predict=null") == 0
+    without = [f"--set={stage}=null" for stage in ("extract", "refine", "predict")]
+    assert run(folder, "--stages", "make_mask", *without) == 0
     assert load_job(resolved).trainings["refine"].batch_size == 4  # also after a job that does not train
     assert run(folder, *PREDICT, "--tomogram", "1") == 0  # for which the training is the one that was finished
     assert run(folder, "--stages", "refine", "--set", "refine.batch_size=2") == 64

@@ -16,7 +16,7 @@ from isonet2.parallel.stopping import STOP_AT
 
 ITEMS = {
     "deconv": "isonet2.stages.deconv._filter_chunk",
-    "make_mask": "isonet2.stages.make_mask._make",
+    "make_mask": "isonet2.stages.make_mask._put_together",
     "extract": "isonet2.data.extraction.write_shard",
     "predict": "isonet2.stages.predict.predict_row",
 }

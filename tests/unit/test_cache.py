@@ -166,29 +166,45 @@ def test_a_cache_travels_to_loader_processes(source: Source, tmp_path: Path) -> 
     assert all((a == b).all() for a, b in zip(here, there, strict=True))
 
 
-@pytest.mark.parametrize("highest", [255, 0.5])
+@pytest.mark.parametrize("highest", [255, 1, 0.4])
 def test_a_soft_mask_keeps_its_shades_whatever_one_is_in_it(
     highest: float, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """And that it was divided is said once, however many shards it goes to."""
     said: list[str] = []
     monkeypatch.setattr(log, "warn", said.append)
+    monkeypatch.setattr(cache_module, "SHARD_BYTES", 5 * 20**3 * 5)
     assert source.mask is not None
     shades = np.linspace(0, highest, SHAPE[2]).astype(np.float32)
     write_mrc(source.mask, np.broadcast_to(shades, SHAPE).copy(), pixel_size_angstrom=10)
     made = extract([source], SETTINGS, tmp_path, World())
-    with h5py.File(made.folder / made.shards[0]["file"]) as file:
-        kept, x = file["mask"][0, 5, 5] / 255, file["corner"][0, 2]
-    np.testing.assert_allclose(kept, shades[x : x + len(kept)].astype(np.float64) / max(1, highest), atol=0.003)
-    assert [line.split(": ", 1)[1] for line in said] == (
-        ["a mask up to 255: taken as 0 to 1 by dividing by that"] if highest > 1 else []
-    )
+    assert len(made.shards) == 3
+    for shard in made.shards:
+        with h5py.File(made.folder / shard["file"]) as file:
+            for kept, (_, _, x) in zip(file["mask"][:], file["corner"][:], strict=True):
+                expected = np.rint(255 * shades[x : x + 20].astype(np.float64) / max(1, highest))
+                np.testing.assert_array_equal(kept[5, 5], expected)
+    assert said == ([f"{source.mask}: a mask up to 255: taken as 0 to 1 by dividing by that"] if highest > 1 else [])
 
 
-def test_a_negative_mask_is_refused_by_name(source: Source, tmp_path: Path) -> None:
+def test_128_of_255_weighs_a_half(source: Source, tmp_path: Path) -> None:
     assert source.mask is not None
-    write_mrc(source.mask, np.where(np.indices(SHAPE)[2] > 3, 1, -1).astype(np.int8), pixel_size_angstrom=10)
-    with pytest.raises(UserError, match=r"mask\.mrc: a mask that is negative somewhere \(-1\)"):
-        extract([source], SETTINGS, tmp_path, World())
+    write_mrc(source.mask, np.where(np.indices(SHAPE)[2] < 18, 128, 255).astype(np.float32), pixel_size_angstrom=10)
+    cache = CubeCache(extract([source], SETTINGS, tmp_path, World()).folder)
+    masks = np.array([cache.read(n, with_mask=True)[0][-1] for n in range(12)])
+    assert np.unique(masks).tolist() == [np.float32(128 / 255), 1]
+
+
+def test_a_negative_mask_is_refused_by_name_before_any_cube_is_cut(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Source, "opened", lambda _: pytest.fail("a map was read"))
+    assert source.mask is not None
+    for inside in (1, -1):  # somewhere, and wherever it is not zero
+        mask = np.where(np.indices(SHAPE)[2] > 3, inside, -1).astype(np.int8)
+        write_mrc(source.mask, mask, pixel_size_angstrom=10)
+        with pytest.raises(UserError, match=r"mask\.mrc: a mask that is negative somewhere \(-1\)"):
+            extract([source], SETTINGS, tmp_path, World())
 
 
 def test_an_empty_mask_is_refused_by_name(source: Source, tmp_path: Path) -> None:

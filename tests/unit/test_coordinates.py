@@ -24,22 +24,52 @@ def test_points_come_as_z_y_x_from_any_kind_of_file(tmp_path: Path, name: str, c
     assert read_coordinates(tmp_path / name, "t").tolist() == [[10, 20, 30], [7, 0, 31.5]]
 
 
+def particles(path: Path, columns: list[str], *rows: str) -> Path:
+    """A RELION list of particles at z = 0, 1, 2 …; `rows` begin with the cells of `columns`."""
+    labels = "".join(f"_{column}\n" for column in [*columns, "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ"])
+    table = "".join(f"{row} 1 2 {n}\n" for n, row in enumerate(rows))
+    path.write_text(f"data_particles\n\nloop_\n{labels}{table}")
+    return path
+
+
 @pytest.mark.parametrize("column", ["rlnTomoName", "rlnMicrographName"])
 @pytest.mark.parametrize(
     ("names", "found"),
-    [(["t", "u", "t"], [0, 2]), (["rec/t.mrc", "rec/u.mrc", "rec/u.mrc"], [0]), (["v", "v", "v"], [0, 1, 2])],
+    [
+        (["t", "u", "t"], [0, 2]),
+        (["rec/t.mrc", "rec/u.mrc", "u"], [0]),
+        (["t", "t", "rec/t.mrc"], [0, 1, 2]),
+        (["t2", "xt", "t"], [2]),
+        (["TS_01_EVN", "TS_01_EVN"], [0, 1]),  # of one tomogram, and named by the file that it is in
+    ],
 )
 def test_of_a_list_of_several_tomograms_the_points_of_one_are_taken(
     column: str, names: list[str], found: list[int], tmp_path: Path
 ) -> None:
-    """A list of one tomogram may call it as it likes."""
-    rows = "".join(f"{name} 1 2 {n}\n" for n, name in enumerate(names))
-    head = f"data_particles\n\nloop_\n_{column} #1\n_rlnCoordinateX #2\n_rlnCoordinateY #3\n_rlnCoordinateZ #4\n"
-    (tmp_path / "p.star").write_text(head + rows)
-    assert [z for z, _, _ in read_coordinates(tmp_path / "p.star", "t")] == found
-    if "u" in names[1]:
-        with pytest.raises(UserError, match=r"p\.star: lists points of 2 tomograms \(.*\), none of which is w"):
-            read_coordinates(tmp_path / "p.star", "w")
+    path = particles(tmp_path / "p.star", [column], *names)
+    assert [z for z, _, _ in read_coordinates(path, "t")] == found
+
+
+def test_a_name_with_dots_is_one_as_it_stands_and_one_as_a_file(tmp_path: Path) -> None:
+    path = particles(tmp_path / "p.star", ["rlnTomoName"], "t_10.00Apx", "rec/t_10.00Apx.mrc", "t_10")
+    assert [z for z, _, _ in read_coordinates(path, "t_10.00Apx")] == [0, 1]
+
+
+def test_a_row_is_of_a_tomogram_if_either_of_its_names_says_so(tmp_path: Path) -> None:
+    """RELION 4 may name the stack of tilts, or another reconstruction, beside the tomogram."""
+    columns = ["rlnMicrographName", "rlnTomoName"]
+    path = particles(tmp_path / "p.star", columns, "tilts/t_aligned.st:mrc t", "rec/t.mrc TS_001", "rec/u.mrc u")
+    assert [z for z, _, _ in read_coordinates(path, "t")] == [0, 1]
+
+
+@pytest.mark.parametrize(("names", "listed"), [(["u", "v", "u"], r"u, v"), (list("fedcba"), "a, b, c and 3 more")])
+def test_a_list_without_points_of_the_tomogram_is_refused_with_the_names_that_it_has(
+    names: list[str], listed: str, tmp_path: Path
+) -> None:
+    path = particles(tmp_path / "p.star", ["rlnTomoName"], *names)
+    with pytest.raises(UserError, match=rf"p\.star: has points of {listed}, and none of t: ") as caught:
+        read_coordinates(path, "t")
+    assert "\n" not in str(caught.value)
 
 
 def test_points_of_a_model_are_moved_to_voxel_centres(tmp_path: Path) -> None:
