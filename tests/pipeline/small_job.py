@@ -66,7 +66,7 @@ def terminate() -> None:
 
 
 def after(patch: pytest.MonkeyPatch, calls: int, of: str, ask: Callable[[], None] = terminate) -> None:
-    """Ask for a stop at the end of the call of this number of a function, as in "isonet2.stages.predict.put_together"."""
+    """Ask for a stop at the end of this call of a function, as in "isonet2.stages.predict.predict_row"."""
     original, count = pkgutil.resolve_name(of), 0
 
     @functools.wraps(original)
