@@ -13,6 +13,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional
 
+from isonet2.parallel.collectives import add_up
+
 _OVER = (0, 2, 3, 4)
 
 
@@ -43,7 +45,7 @@ class BatchNorm(nn.BatchNorm3d):
 
 
 class _Synchronised(torch.autograd.Function):
-    """One all-reduce each way: count, Σx, Σx² forward; Σdy, Σ dy·x̂ backward. Sums over ranks in float64.
+    """One exchange each way: count, Σx, Σx² forward; Σdy, Σ dy·x̂ backward. Sums over ranks in float64.
 
     The passes over the volume are torch's own kernels in evaluation mode, given the statistics of all ranks.
     """
@@ -57,7 +59,7 @@ class _Synchronised(torch.autograd.Function):
             unused = torch.zeros_like(weight), torch.ones_like(weight)  # they make the kernel answer in their precision
             mean, var = (part.double() for part in torch.batch_norm_update_stats(x, *unused, 0.0))
         totals = torch.cat([count, mean * count, (var + mean.square()) * count])
-        dist.all_reduce(totals)
+        add_up(totals)
         count = totals[:1]
         mean, square = (totals[1:] / count).chunk(2)
         var = (square - mean.square()).clamp_min(0)
@@ -79,7 +81,7 @@ class _Synchronised(torch.autograd.Function):
                 dy, x, weight, *statistics, None, None, False, ctx.eps, [True, True, True]
             )
         totals = torch.cat([d_bias, d_weight]).double()
-        dist.all_reduce(totals)
+        add_up(totals)
         mean_dy, mean_dy_hat = (totals / count).chunk(2)
         scale = weight.double() * (var + ctx.eps).rsqrt()
         slope = -scale * (var + ctx.eps).rsqrt() * mean_dy_hat

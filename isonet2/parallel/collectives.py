@@ -54,8 +54,27 @@ def all_sum(world: World, values: Tensor) -> Tensor:
     """The sum over the ranks; `values` itself is left as it is."""
     total = values.clone()
     if world.size > 1:
-        dist.all_reduce(total)
+        add_up(total)
     return total
+
+
+def add_up(values: Tensor) -> None:
+    """Add up a few values over the ranks of torch's process group, in place; on CPUs in rank order.
+
+    gloo's own all-reduce passes even these round in many messages: 2.1 ms for 65 of them by two ranks of one machine
+    and 6.3 ms by four, instead of 0.4 and 1.4.
+    """
+    if values.device.type != "cpu":
+        dist.all_reduce(values)
+        return
+    first = dist.get_rank() == 0
+    parts = [torch.empty_like(values) for _ in range(dist.get_world_size())] if first else None
+    dist.gather(values, parts)
+    if parts is not None:
+        values.copy_(parts[0])
+        for part in parts[1:]:
+            values.add_(part)
+    dist.broadcast(values, 0)
 
 
 def anyone(world: World, flag: bool) -> bool:

@@ -34,7 +34,7 @@ from isonet2.physics.deconvolution import WIDEST_HALO, Wiener, wiener_gain, wien
 from isonet2.physics.normalise import measure_normalisation
 
 Box = tuple[slice, slice, slice]
-_CHUNKS_EACH = 4  # chunks for each rank in one wave: even shares, without the chunks of all tomograms on disk
+_CHUNKS_EACH = 8  # chunks for each rank in one wave: even shares, without the chunks of all tomograms on disk
 _LINES = 10  # for a person who waits, about each tomogram
 
 

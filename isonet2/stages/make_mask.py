@@ -30,7 +30,7 @@ from isonet2.parallel.world import World, share, waves
 from isonet2.physics.mask import bin_planes, boundary_plane, darkness, highest, reach, smooth, texture, unbin_plane
 
 _SLAB = 64  # binned planes, at most; with what is around them memory is that of some 90
-_SLABS_EACH = 2  # slabs for each rank in one wave: even shares, without those of all tomograms on disk
+_SLABS_EACH = 8  # slabs for each rank in one wave: even shares, without those of all tomograms on disk
 _KINDS = {"darkness": darkness, "texture": texture}  # in this order: the second overwrites what it looks at
 
 

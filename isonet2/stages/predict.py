@@ -31,7 +31,7 @@ from isonet2.report.records import stage_path
 _ALIKE = (  # what two networks have to agree on that share the preparation of their tomograms
     "method", "cube_size", "CTF_mode", "apply_mw_x1", "phaseflipped", "do_phaseflip_input", "input_column", "foreign"
 )  # fmt: skip
-_ROWS_EACH = 4  # rows of tiles for each rank in one wave: even shares, without the rows of all tomograms on disk
+_ROWS_EACH = 16  # rows of tiles for each rank in one wave: even shares, without the rows of all tomograms on disk
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,8 @@ class Learner:
         self._recipe, self._fills_wedge = setup.recipe(), setup.fills_wedge
         self._parallel: nn.Module = self.network
         if world.size > 1:
-            self._parallel = DistributedDataParallel(self.network)
+            # Batch statistics are those of all ranks already.
+            self._parallel = DistributedDataParallel(self.network, broadcast_buffers=False)
             self._settle_buckets()
 
     @property

@@ -18,13 +18,14 @@ import sys
 from pathlib import Path
 from statistics import median
 
+PASSES = {("extract",): 2000, ("extract", "refine", "predict"): 150}  # cubes of each tomogram: cutting is fast
 STAGES = ("extract", "refine", "predict")
 JOB = """
 version: 1
 seed: 1
 resources: {{threads_per_rank: 1}}
 simulate: {{count: {tomograms}, size: [64, 128, 128], pixel_size: 15, snr: 1, tilt_step: 6}}
-prepare_star: {{even: simulated/even, odd: simulated/odd, number_subtomos: 150}}
+prepare_star: {{even: simulated/even, odd: simulated/odd, number_subtomos: {cubes}}}
 make_mask:
 extract: {{cube_size: 32}}
 refine: {{cube_size: 32, epochs: 1, batch_size: {batch}, with_preview: false, validation_share: 0}}
@@ -58,22 +59,29 @@ def _options() -> argparse.Namespace:
 
 def _measured(options: argparse.Namespace, way: str) -> dict[str, float]:
     """Seconds of each stage: of the ranks together, or the mean of processes that each do the share of one, alone."""
+    taken: dict[str, float] = {}
+    for stages, cubes in PASSES.items():
+        taken = {**_pass(options, way, stages, cubes), **taken}
+    return taken
+
+
+def _pass(options: argparse.Namespace, way: str, stages: tuple[str, ...], cubes: int) -> dict[str, float]:
     jobs = 1 if way == "together" else options.ranks
     folders = [options.work / f"{way}{n}" for n in range(jobs)]
     started = []
     for folder in folders:
-        _prepare(folder, ranks=options.ranks // jobs)
-        command = [sys.executable, "-m", "isonet2", "run", str(folder / "job.yaml"), "--stages", ",".join(STAGES)]
+        _prepare(folder, ranks=options.ranks // jobs, cubes=cubes)
+        command = [sys.executable, "-m", "isonet2", "run", str(folder / "job.yaml"), "--stages", ",".join(stages)]
         if jobs == 1:
             ranks = ["--standalone", f"--nproc-per-node={options.ranks}", "-m", *command[2:]]
             command = [sys.executable, "-m", "torch.distributed.run", *ranks]
         started.append(_start(command))
     if any(process.wait() for process in started):
         sys.exit("scaling: a run failed; its log is in logs/")
-    return {stage: sum(_record(folder, stage)["seconds"] for folder in folders) / jobs for stage in STAGES}
+    return {stage: sum(_record(folder, stage)["seconds"] for folder in folders) / jobs for stage in stages}
 
 
-def _prepare(folder: Path, *, ranks: int) -> None:
+def _prepare(folder: Path, *, ranks: int, cubes: int) -> None:
     """A job folder in which everything before the stages that count is done: two tomograms and two cubes for a rank."""
     for made in ("cache", "isonet_maps", "corrected_tomos", "stages/predict", "resolved.yaml"):
         path = folder / made
@@ -81,7 +89,7 @@ def _prepare(folder: Path, *, ranks: int) -> None:
     for stage in STAGES:
         (folder / "stages" / f"{stage}.json").unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "job.yaml").write_text(JOB.format(tomograms=2 * ranks, batch=2 * ranks))
+    (folder / "job.yaml").write_text(JOB.format(tomograms=2 * ranks, batch=2 * ranks, cubes=cubes))
     before = [sys.executable, "-m", "isonet2", "run", str(folder / "job.yaml"), "--stages"]
     if _start([*before, "simulate,prepare_star,make_mask"]).wait():
         sys.exit("scaling: the tomograms could not be simulated")
@@ -94,8 +102,9 @@ def _start(command: list[str]) -> subprocess.Popen[bytes]:
 
 def _estimate(seconds: dict[str, float]) -> str:
     """What one core did in a second here, and 1,000 tomograms of 512×1024×1024 by 32 nodes of 64 such cores."""
-    cubes, voxels, epochs = 2 * 150, 2 * 64 * 128 * 128, 1
-    extracted, trained = cubes / seconds["extract"], epochs * cubes / seconds["refine"]
+    cut, learned = (2 * cubes for cubes in PASSES.values())
+    voxels = 2 * 64 * 128 * 128
+    extracted, trained = cut / seconds["extract"], learned / seconds["refine"]
     predicted = voxels / seconds["predict"]
     cores, tomograms, each = 32 * 64, 1000, 512 * 1024 * 1024
     disk = tomograms * 300 * 36**3 * 5 / 1e9

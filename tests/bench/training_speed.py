@@ -14,10 +14,11 @@ import numpy as np
 import torch
 
 STEPS = 30
+CUBES = 2  # of each rank in a step, as by default
 
 
 def steps_per_s(arch: str, side: int) -> float:
-    """Optimizer steps a second with one cube for each rank; run by every rank."""
+    """Optimizer steps a second; run by every rank."""
     from isonet2.data.dataset import Batch
     from isonet2.job.models import Refine
     from isonet2.parallel.collectives import barrier, joined_world
@@ -26,14 +27,14 @@ def steps_per_s(arch: str, side: int) -> float:
     from isonet2.training.setup import Setup
 
     rng = np.random.default_rng(0)
-    halves, noise = (torch.from_numpy(rng.standard_normal((1, 2, *[side] * 3), dtype=np.float32)) for _ in range(2))
+    halves, noise = (torch.from_numpy(rng.standard_normal((CUBES, 2, *[side] * 3), dtype=np.float32)) for _ in range(2))
     batch = Batch(
         maps=halves,
         mask=torch.ones_like(halves[:, :1]),
         noise=noise,
-        tilts_deg=torch.tensor([[[-60.0, 60.0]]], dtype=torch.float64),
-        optics=torch.zeros(1, 5, dtype=torch.float64),
-        rotation=torch.from_numpy(WEDGE_MOVING_ROTATIONS[0][None]),
+        tilts_deg=torch.tensor([[[-60.0, 60.0]]] * CUBES, dtype=torch.float64),
+        optics=torch.zeros(CUBES, 5, dtype=torch.float64),
+        rotation=torch.from_numpy(np.array(WEDGE_MOVING_ROTATIONS[:CUBES])),
     )
     with joined_world(threads=1, training=True) as world:
         learner = Learner(Setup(Refine(arch=arch, cube_size=side), "isonet2-n2n"), world, seed=0)
@@ -41,7 +42,7 @@ def steps_per_s(arch: str, side: int) -> float:
             if step == 3:
                 barrier(world)
                 began = time.monotonic()
-            learner.step([batch], batch_size=world.size, learning_rate=1e-3)
+            learner.step([batch], batch_size=CUBES * world.size, learning_rate=1e-3)
         return STEPS / (time.monotonic() - began)
 
 
