@@ -49,8 +49,7 @@ class Learner:
         self._recipe, self._fills_wedge = setup.recipe(), setup.fills_wedge
         self._parallel: nn.Module = self.network
         if world.size > 1:
-            # Batch statistics are those of all ranks already.
-            self._parallel = DistributedDataParallel(self.network, broadcast_buffers=False)
+            self._parallel = DistributedDataParallel(self.network)
             self._settle_buckets()
 
     @property

@@ -1,4 +1,4 @@
-"""Run by torchrun: ten steps in float64 for each of several ways to batch; rank 0 writes what came out to argv[1]."""
+"""Run by torchrun: some steps in float64 for each of several ways to batch; rank 0 writes what came out to argv[1]."""
 
 import sys
 
@@ -15,11 +15,11 @@ from isonet2.training.learner import Learner
 from isonet2.training.setup import Setup
 
 SIDE = 16
-WAYS = {  # batch_size, acc_batches, normalisation
-    "whole": (4, 1, "batch"),
-    "single": (1, 1, "batch"),
-    "parts": (4, 2, "batch"),
-    "without statistics": (4, 1, "none"),
+WAYS = {  # steps, batch_size, acc_batches, normalisation
+    "whole": (10, 4, 1, "batch"),
+    "single": (4, 1, 1, "batch"),
+    "parts": (4, 4, 2, "batch"),
+    "without statistics": (10, 4, 1, "none"),
 }
 
 
@@ -42,12 +42,12 @@ def samples(step: int, numbers: list[int]) -> Batch:
     )
 
 
-def learn(world: World, batch_size: int, acc_batches: int, normalisation: str) -> dict[str, torch.Tensor]:
-    """Losses and final weights of ten steps."""
+def learn(world: World, steps: int, batch_size: int, acc_batches: int, normalisation: str) -> dict[str, torch.Tensor]:
+    """Losses and final weights."""
     refine = Refine(arch="unet-tiny", cube_size=SIDE, mixed_precision=False, normalisation=normalisation)
     learner = Learner(Setup(refine, "isonet2-n2n"), world, seed=1)
     losses = []
-    for step in range(10):
+    for step in range(steps):
         parts = []
         for part in range(acc_batches):
             whole = share(batch_size, rank=part, size=acc_batches)
