@@ -30,7 +30,7 @@ from isonet2.parallel.collectives import all_gather, joined_world, on_every_rank
 from isonet2.parallel.launchers import is_first_rank
 from isonet2.parallel.memory import forget_peak, peak_memory_gb
 from isonet2.parallel.stopping import Stop, time_to_stop
-from isonet2.parallel.world import World
+from isonet2.parallel.world import World, gpu_doubts
 from isonet2.report.records import stage_path
 from isonet2.stages.validate import validate
 
@@ -112,7 +112,7 @@ def _together(job: Job, stages: Sequence[str], stop_file: Path) -> Iterator[Worl
     with joined_world(resources.threads_per_rank, resources.gpuID, training=training) as joined, stop.listening():
         world = replace(joined, stop=stop)
         log.start_logging(rank=world.rank, file=_log_folder(job.folder) / f"rank{world.rank:04d}.log")
-        for doubt in _gpu_doubts(resources.gpuID, world):
+        for doubt in gpu_doubts(resources.gpuID, world):
             log.warn(doubt)
         try:
             if world.size > 1:  # a process that is alone was checked before it took the time to import torch
@@ -123,19 +123,6 @@ def _together(job: Job, stages: Sequence[str], stop_file: Path) -> Iterator[Worl
             if world.rank > 0 and not error.on_every_rank:  # else the first rank says it
                 log.complain(str(error), rank=world.rank)
             raise
-
-
-def _gpu_doubts(chosen: Sequence[int] | None, world: World) -> list[str]:
-    """What gpuID does not do."""
-    if chosen is None:
-        return []
-    if world.device == "cpu":
-        return ["gpuID has no effect: this process sees no GPU"]
-    if len(chosen) > world.size:
-        return [
-            f"gpuID: a rank takes one GPU, and there are {world.size}; for {len(chosen)} set resources.ranks_per_node"
-        ]
-    return []
 
 
 def _check(job: Job) -> None:

@@ -41,6 +41,18 @@ def device_of(local_rank: int, *, gpus: int, chosen: Sequence[int] | None = None
     return f"cuda:{ours[min(local_rank, len(ours) - 1)]}"
 
 
+def gpu_doubts(chosen: Sequence[int] | None, world: World) -> list[str]:
+    """What a choice of GPUs leaves without effect, in words."""
+    if chosen is None:
+        return []
+    if world.device == "cpu":
+        return ["gpuID has no effect: this process sees no GPU"]
+    if len(chosen) > world.size:
+        need = f"for {len(chosen)} set resources.ranks_per_node"
+        return [f"gpuID: a rank takes one GPU, and there are {world.size} of them; {need}"]
+    return []
+
+
 def share(total: int, *, rank: int, size: int) -> range:
     """The consecutive part of 0…total−1 that belongs to `rank`; parts differ by at most one."""
     return range(total * rank // size, total * (rank + 1) // size)

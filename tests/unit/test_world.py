@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from isonet2.errors import LaunchError
-from isonet2.parallel.world import device_of, share, share_by_cost, waves
+from isonet2.parallel.world import World, device_of, gpu_doubts, share, share_by_cost, waves
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
@@ -59,3 +59,23 @@ def test_a_rank_takes_the_gpu_of_its_number(
 def test_a_rank_without_a_gpu_is_told(local_rank: int, gpus: int, chosen: tuple[int, ...] | None, words: str) -> None:
     with pytest.raises(LaunchError, match=words):
         device_of(local_rank, gpus=gpus, chosen=chosen)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "device", "size", "said"),
+    [
+        (None, "cpu", 1, None),
+        ((0,), "cpu", 1, "gpuID has no effect: this process sees no GPU"),
+        ((0, 2), "cuda:0", 2, None),
+        (
+            (0, 2),
+            "cuda:0",
+            1,
+            "gpuID: a rank takes one GPU, and there are 1 of them; for 2 set resources.ranks_per_node",
+        ),
+    ],
+)
+def test_gpus_that_nobody_will_use_are_said(
+    chosen: tuple[int, ...] | None, device: str, size: int, said: str | None
+) -> None:
+    assert gpu_doubts(chosen, World(size=size, device=device)) == ([] if said is None else [said])
