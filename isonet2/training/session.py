@@ -20,6 +20,7 @@ from isonet2.io.star import read_star, select_rows
 from isonet2.job.models import Extract, Job, Refine, Training
 from isonet2.job.training import without_effect
 from isonet2.parallel.collectives import on_first_rank
+from isonet2.parallel.memory import keep_freed_memory
 from isonet2.parallel.world import World
 from isonet2.training.loop import Supply, Trainer
 from isonet2.training.preview import Preview, prepare_preview
@@ -82,6 +83,7 @@ def _train(
     restart: bool,
 ) -> dict[str, Any]:
     _check_beginning(job, setup, folder)
+    keep_freed_memory()
     supply = Supply(_caches(job, wanted, world), (job.extract or Extract()).cache_refresh_epochs)
     facts = Trainer(setup, supply, preview, folder, world, seed=seed).train(restart=restart)
     return {**facts, **{name: [job.name(path) for path in facts[name]] for name in ("outputs", "networks")}}

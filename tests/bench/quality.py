@@ -129,7 +129,7 @@ class Bench:
         """(cubes, CPU-seconds) of every training of this kind so far; of two short ones if there was none."""
         if not self._known(cell):
             for cubes, epochs in CALIBRATION:
-                folder = self.work / "cells" / "calibration"
+                folder = self.work / "cells" / f"calibration-{cell.condition}-{cell.method}".replace("/", "_")
                 line = self._train(folder, cell, found, cubes, epochs)
                 self._write({"condition": cell.condition, "method": cell.method, **line})
         return self._known(cell)

@@ -76,3 +76,24 @@ def test_memory_above_that_of_the_process_is_foreseen_generously(arch: str, kind
     per_voxel, copies = (trained_bytes_per_voxel, 2) if kind == "train" else (predicted_bytes_per_voxel, 1)
     foreseen = batch * 48**3 * per_voxel(shape) + copies * 4 * shape.parameters
     assert 0.8 * found < foreseen / 1e9 < 2 * found
+
+
+FAULTS = """
+import resource, sys, torch
+from isonet2.parallel.memory import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    activations = [torch.ones(1 << 19) for _ in range(40)]  # 2 MiB each
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(faults(), faults(), faults())
+"""
+
+
+def test_a_training_keeps_the_memory_of_its_steps() -> None:
+    def at_last(how: str) -> int:
+        found = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True).stdout
+        return int(found.split()[-1])
+
+    assert at_last("keep") < at_last("leave") / 10
