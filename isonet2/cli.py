@@ -16,6 +16,7 @@ from typing import Any
 
 from isonet2 import __version__, log
 from isonet2.errors import Interrupted, IsonetError, UserError
+from isonet2.job.container import inside_image
 from isonet2.job.examples import EXAMPLES
 from isonet2.job.flags import help_page, job_from_flags, parse_flags, stage_settings
 from isonet2.job.load import load_job
@@ -193,6 +194,8 @@ def _run(arguments: Sequence[str]) -> None:
     index = _tomogram(given["tomogram"], stages) if "tomogram" in given else None
     if index is not None and restart:
         raise UserError("--tomogram is one of many: begin anew with --restart and all of them")
+    if job.container and not inside_image(os.environ):
+        _warn("container: this runs outside of the image; launch/run.sh and slurm/submit.sh start it inside")
     _checked(job)
     if index is None:
         from isonet2.pipeline import run  # which imports torch: after the mistakes are found

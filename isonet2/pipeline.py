@@ -24,6 +24,7 @@ from isonet2.errors import Interrupted, IsonetError, LaunchError, UserError
 from isonet2.io.atomic import appeared, sweep, write_text
 from isonet2.io.lock import holding
 from isonet2.io.sealed import read_sealed, write_sealed
+from isonet2.job.container import image_facts
 from isonet2.job.models import STAGES, Extract, Job
 from isonet2.job.resolved import fixed_batch_sizes, resolved_job, resolved_text, with_batch_sizes
 from isonet2.parallel.collectives import all_gather, joined_world, on_every_rank, on_first_rank, stop_if_asked
@@ -273,6 +274,7 @@ def _write_records(job: Job, world: World, hosts: list[str], earlier: Job | None
         "ranks": world.size,
         "device": world.device,
         "seed": job.seed,
+        "container": image_facts(os.environ),
         "scheduler": {name: os.environ[name] for name in _SCHEDULER if name in os.environ},
         "started": _now(),
     }

@@ -5,6 +5,16 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=launch/address.sh
 . "$HERE/address.sh"
 
+refuse() { # refuse WHY
+  echo "mpirun.sh: $1" >&2
+  printf '70\nmpirun.sh: %s\n\n' "$1" > "$FOLDER/logs/verdict"
+  exit 70
+}
+case ${ISONET2_IMAGE:+$ISONET2_RUNTIME} in
+  docker | podman)
+    refuse "mpiexec does not reach into containers of $ISONET2_RUNTIME: take --launcher torchrun, or apptainer"
+    ;;
+esac
 VERSION=$(mpiexec --version 2>&1) ||
   { echo "mpirun.sh: no mpiexec in the PATH: load your site's MPI, or pip install mpich mpi4py" >&2; exit 70; }
 case "$VERSION $(readlink -f "$(command -v mpiexec)")" in
@@ -19,11 +29,8 @@ ASK="import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI; print(
 LIBRARY=$("$PYTHON" -c "$ASK" 2> /dev/null) || LIBRARY=
 case $LIBRARY in
   *"$OTHER"*)
-    WHY="mpirun.sh: mpiexec is of another MPI than mpi4py's library, $LIBRARY: load the module of one of them, name the"
-    WHY+=" library in MPI4PY_LIBMPI, or take --launcher torchrun"
-    echo "$WHY" >&2
-    printf '70\n%s\n\n' "$WHY" > "$FOLDER/logs/verdict"
-    exit 70
+    WHY="mpiexec is of another MPI than mpi4py's library, $LIBRARY: load the module of one of them, name the library"
+    refuse "$WHY in MPI4PY_LIBMPI, or take --launcher torchrun"
     ;;
 esac
 
@@ -39,7 +46,9 @@ free_port
 # Each mpiexec has its own option to take variables along to other nodes, and not all do so by themselves.
 CARRIED=(ISONET2_MPI=1 LAUNCHER=mpirun NODES="$NODES" RANKS="$RANKS" FOLDER="$FOLDER" PYTHON="$PYTHON" CORES="$(nproc)"
   MASTER_ADDR="$MASTER_ADDR" MASTER_PORT="$MASTER_PORT")
-for NAME in ISONET2_STOP_AT OMP_NUM_THREADS GLOO_SOCKET_IFNAME NCCL_SOCKET_IFNAME; do
+if [ -n "${ISONET2_IMAGE:-}" ]; then CARRIED+=("PATH=$PATH"); fi # where a module has put apptainer
+for NAME in ISONET2_STOP_AT OMP_NUM_THREADS GLOO_SOCKET_IFNAME NCCL_SOCKET_IFNAME \
+  ISONET2_IMAGE ISONET2_IMAGE_DIGEST ISONET2_RUNTIME ISONET2_GPU ISONET2_BINDS ISONET2_FOLDER; do
   if [ -n "${!NAME:-}" ]; then CARRIED+=("$NAME=${!NAME}"); fi
 done
 exec mpiexec -n "$((NODES * RANKS))" "${PLACES[@]}" env "${CARRIED[@]}" bash "$HERE/rank.sh" "$@"

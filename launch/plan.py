@@ -2,7 +2,8 @@
 
 FOLDER of the job; NODES, RANKS (a node); STEPS, an array: the stages of each step, with commas, or of them those that
 argv[1] names, as in predict,report, or, as in ..refine, those before one that the job may have; TOMOGRAMS, as sbatch
---array takes them; SBATCH, an array: the options that resources asks for; SBATCH_ONE, the same for a single rank.
+--array takes them; SBATCH, an array: the options that resources asks for; SBATCH_ONE, the same for a single rank;
+CONTAINER, an array: image, runtime, gpu and binds of that section, nothing without it.
 """
 
 import json
@@ -61,6 +62,10 @@ def array(words: list[str]) -> str:
     return f"({shlex.join(words)})"
 
 
+def said(section: dict | None) -> list[str]:
+    return [section["image"], section["runtime"], section["gpu"], *section["binds"]] if section else []
+
+
 assignments = {
     "FOLDER": shlex.quote(plan["folder"]),
     "NODES": str(plan["nodes"]),
@@ -69,5 +74,6 @@ assignments = {
     "TOMOGRAMS": shlex.quote(spans(plan["tomogram_indices"] or [])),
     "SBATCH": array(options(slurm)),
     "SBATCH_ONE": array(options(one)),
+    "CONTAINER": array(said(plan["container"])),
 }
 sys.stdout.write("".join(f"{name}={value}\n" for name, value in assignments.items()))

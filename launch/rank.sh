@@ -32,8 +32,9 @@ elif [ "$OWN" -ge "${CORES:-1}" ]; then OWN=$((OWN / RANKS > 0 ? OWN / RANKS : 1
 fi
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$OWN}"
 
-# Left alone, gloo takes the interface of the host's name, which is the loopback on many nodes.
-if [ "$NODES" -gt 1 ]; then
+# Left alone, gloo takes the interface of the host's name, which is the loopback on many nodes, and unknown on some.
+if [ "$NODES" = 1 ]; then export GLOO_SOCKET_IFNAME="${GLOO_SOCKET_IFNAME:-lo}"
+else
   INTERFACE=$("$PYTHON" "$HERE/interface.py" "$MASTER_ADDR" 2> /dev/null) ||
     refuse "$(hostname) has no network interface that leads to $MASTER_ADDR, where rank 0 is: set GLOO_SOCKET_IFNAME"
   export GLOO_SOCKET_IFNAME="${GLOO_SOCKET_IFNAME:-$INTERFACE}"

@@ -5,7 +5,7 @@
 # auto: srun in a Slurm allocation, mpirun in one of PBS, LSF or SGE, torchrun for several ranks on this machine (or, with
 # NODE_RANK, on several), else one process. Of --stages those run that the job has; ..refine: all before refine, if it has
 # that. Mistakes end it before any rank starts (exit 64). USR2, TERM, HUP and Ctrl-C stop it at a checkpoint (exit 75); a
-# second Ctrl-C is passed on to the launcher.
+# second Ctrl-C is passed on to the launcher. With a container section in the job, all of it runs in that image.
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
 [ $# -ge 1 ] || { sed -n '2,8s/^# //p' "$0" >&2; exit 64; }
@@ -44,10 +44,14 @@ done
 
 # shellcheck source=launch/python.sh
 . "$HERE/python.sh"
-"$PYTHON" -m isonet2 validate "$JOB" "${SETTINGS[@]}"
+# shellcheck source=launch/container.sh
+. "$HERE/container.sh"
+contain "$JOB" "${SETTINGS[@]}"
+"$PYTHON" -m isonet2 validate "$JOB" "${SETTINGS[@]}" || no_start $?
 PLAN=$("$PYTHON" -m isonet2 plan "$JOB" "${SETTINGS[@]}" --json)
 PLAN=$("$PYTHON" "$HERE/plan.py" ${STAGES:+"$STAGES"} <<< "$PLAN")
-eval "$PLAN" # FOLDER, NODES, RANKS, STEPS
+eval "$PLAN" # FOLDER, NODES, RANKS, STEPS, CONTAINER
+as_isonet2_reads_it "${CONTAINER[@]}"
 
 if [ "$LAUNCHER" = auto ]; then
   LAUNCHER=local
@@ -84,6 +88,7 @@ if [ "${NODE_RANK:-0}" = 0 ]; then
   if [ "$HELD" = 75 ]; then held_by "$FOLDER/.isonet2.lock"; fi
   echo "process $$ on $(hostname) since $(date -Iseconds)" > "$FOLDER/logs/.run.lock"
   rm -f "$FOLDER/stop"
+  image_digest
 else
   exec {LOCK}< /dev/null
 fi

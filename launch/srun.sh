@@ -19,6 +19,7 @@ master_address "$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)${IS
 
 free_port
 MPI=()
+case ${ISONET2_IMAGE:+$ISONET2_RUNTIME} in docker | podman) ISONET2_MPI_TYPE= ;; esac # MPI does not reach into these
 if [ -n "${ISONET2_MPI_TYPE:-}" ]; then # chosen by the site: shared stages talk through mpi4py
   MPI=(--mpi="$ISONET2_MPI_TYPE")
   export ISONET2_MPI=1

@@ -5,7 +5,7 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=launch/address.sh
 . "$HERE/address.sh"
 
-WHERE=(--standalone)
+WHERE=(--standalone --local-addr=127.0.0.1) # a host may not know its own name
 if [ "$NODES" -gt 1 ]; then
   [ -n "${NODE_RANK:-}" ] && [ -n "${MASTER_ADDR:-}" ] || {
     echo "torchrun.sh: the job asks for $NODES nodes: start this on each, with its number from 0 on in NODE_RANK and the" \

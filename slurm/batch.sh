@@ -19,6 +19,8 @@ STARTED=
 . "$PROJECT/slurm/attempts.sh"
 # shellcheck source=launch/python.sh
 . "$PROJECT/launch/python.sh"
+# shellcheck source=launch/container.sh
+. "$PROJECT/launch/container.sh"
 export PYTHON
 unset SLURM_EXPORT_ENV # of sbatch --export=NONE: srun would hand on nothing
 
@@ -51,6 +53,7 @@ run_job() { # run_job job.yaml [options of launch/run.sh]
 
 run_task() { # run_task job.yaml [--set …]: one tomogram, as task of an array
   local note
+  contain "$@"
   : "${OMP_NUM_THREADS:=${SLURM_CPUS_PER_TASK:-1}}"
   export OMP_NUM_THREADS
   await "$PYTHON" -m isonet2 run "$@" --stages predict --tomogram "$SLURM_ARRAY_TASK_ID"

@@ -42,10 +42,14 @@ esac
 . "$HERE/site.sh"
 # shellcheck source=launch/python.sh
 . "$HERE/../launch/python.sh"
-"$PYTHON" -m isonet2 validate "$JOB" "${SETTINGS[@]}"
+# shellcheck source=launch/container.sh
+. "$HERE/../launch/container.sh"
+contain "$JOB" "${SETTINGS[@]}"
+"$PYTHON" -m isonet2 validate "$JOB" "${SETTINGS[@]}" || no_start $?
 PLAN=$("$PYTHON" -m isonet2 plan "$JOB" "${SETTINGS[@]}" --json)
 PLAN=$("$PYTHON" "$HERE/../launch/plan.py" <<< "$PLAN")
-eval "$PLAN" # FOLDER, SBATCH, SBATCH_ONE, TOMOGRAMS
+eval "$PLAN" # FOLDER, SBATCH, SBATCH_ONE, TOMOGRAMS, CONTAINER
+as_isonet2_reads_it "${CONTAINER[@]}"
 if [ -n "$ARRAY" ]; then # each task, and the one that writes the STAR file, is one rank
   [ -n "$TOMOGRAMS" ] ||
     { echo "submit.sh: --array: which tomograms there are is known once prepare_star has run" >&2; exit 64; }

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from isonet2.errors import UserError
+from isonet2.job.container import missing_hint
 
 _PART = re.compile(r"\..*\.\d+\.part(\.[^.]*)?")
 _LOOK_S = 0.2
@@ -93,7 +94,7 @@ def _fsync(path: Path) -> None:
 def existing_file(path: Path, *, what: str) -> Path:
     """`path` if it is a file that can be read; otherwise one line that says what is missing."""
     if not path.is_file():
-        raise UserError(f"{path}: no such file ({what})")
+        raise UserError(f"{path}: no such file ({what}){missing_hint(os.environ)}")
     if not os.access(path, os.R_OK):
         raise UserError(f"{path}: cannot be read ({what})")
     return path

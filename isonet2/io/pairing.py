@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from isonet2.errors import UserError
 from isonet2.io.star import half_of, name_without_half
+from isonet2.job.container import missing_hint
 
 TOMOGRAMS = (".mrc", ".rec", ".map")
 COORDINATES = (".txt", ".coords", ".csv", ".star", ".mod")
@@ -17,7 +19,7 @@ _HALVES = {"full": None, "even": 1, "odd": 2}
 def list_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
     """The files with these suffixes, in the order of their names, without hidden ones. UserError if there are none."""
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
+        raise UserError(f"{folder}: no such folder{missing_hint(os.environ)}")
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.name[0] != ".")
     if not files:
         raise UserError(f"{folder}: no {', '.join(suffixes)} files")

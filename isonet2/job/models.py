@@ -13,13 +13,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
+from isonet2.job.container import Container
 from isonet2.job.option import Absent, Section, Whole, WithoutEffect, option
 from isonet2.job.preparing import Deconv, Extract, MakeMask, PrepareStar, Simulate
 from isonet2.job.training import Denoise, Refine, Training
 
 __all__ = [
-    "STAGES", "Deconv", "Denoise", "Extract", "Job", "MakeMask", "Predict", "PrepareStar", "Refine", "Report",
-    "Resources", "Section", "Simulate", "Training",
+    "STAGES", "Container", "Deconv", "Denoise", "Extract", "Job", "MakeMask", "Predict", "PrepareStar", "Refine",
+    "Report", "Resources", "Section", "Simulate", "Training",
 ]  # fmt: skip
 
 
@@ -110,6 +111,7 @@ class Job(Section):
     star_file: str = option("tomograms.star", "the list of tomograms that the stages read and write", positional=True,
                             aliases=("star_name", "outputstar"))  # fmt: skip
     resources: Resources = Field(default=Resources(), description="what the job runs on")
+    container: Container | None = None
     simulate: Simulate | None = None
     prepare_star: PrepareStar | None = None
     deconv: Deconv | None = None

@@ -16,6 +16,11 @@ def _as_list(value: Any) -> Any:
     return value if isinstance(value, list | tuple) else [value]
 
 
+def _as_texts(value: Any) -> Any:
+    """A bare text is a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
 def _or_nothing(value: Any) -> Any:
     """IsoNet2's scripts write the absence of a value as a word."""
     return None if isinstance(value, str) and value.strip().lower() == "none" else value
@@ -30,6 +35,7 @@ FromText = BeforeValidator(_as_whole)
 Absent = BeforeValidator(_or_nothing)
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_as_list)]
 Whole = Annotated[tuple[int, ...], BeforeValidator(_as_list)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_as_texts)]
 Sizes = Annotated[tuple[int, int, int], BeforeValidator(_as_list)]
 
 

@@ -47,6 +47,8 @@ class Plan:
     threads_per_rank: int | None
     slurm: dict[str, Any]
     """What to ask a scheduler for; what the job does not say is None."""
+    container: dict[str, Any] | None = None
+    """The section as the job has it: launch/ compares it with what it read itself, before it could ask for this."""
     tomograms: int | None = None
     tomogram_indices: tuple[int, ...] | None = None
     """Those that predict takes, as the STAR file numbers them."""
@@ -91,6 +93,7 @@ def make_plan(job: Job, tomograms: Sequence[TomogramFacts] | None) -> Plan:
         threads_per_rank=job.resources.threads_per_rank,
         slurm=job.resources.model_dump(exclude={"threads_per_rank", "gpuID"})
         | {"cpus_per_rank": job.resources.threads_per_rank},
+        container=job.container.model_dump() if job.container else None,
         batch_size=(training.batch_size or 2 * ranks) if training else None,
         training_memory_bytes=_most_training_memory(job, ranks),
         simulation_bytes=_simulation_bytes(job.simulate) if job.simulate else None,

@@ -22,6 +22,7 @@ _NEEDS = {
     str: "a text",
     tuple[float, ...]: "a number or a list of numbers",
     tuple[int, ...]: "a whole number or a list of whole numbers",
+    tuple[str, ...]: "a text or a list of texts",
     tuple[int, int, int]: "three whole numbers, as in 96,192,192",
 }
 _LIMITS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
@@ -46,7 +47,7 @@ class Setting:
     @property
     def is_text(self) -> bool:
         """Whatever is written is meant literally: 010 stays 010."""
-        return self.needs == "a text"
+        return self.needs in (_NEEDS[str], _NEEDS[tuple[str, ...]])
 
     @property
     def default_text(self) -> str:

@@ -137,7 +137,7 @@ def _job_text(found: _Found, chosen: Chosen) -> str:
 
 
 def _section_lines(name: str, section: type[Section], chosen: Chosen) -> Iterator[str]:
-    active = name in chosen or name not in STAGES
+    active = name in chosen or name not in (*STAGES, "container")
     yield ""
     yield f"# {' '.join((section.__doc__ or '').split())}"
     yield f"{'' if active else '#'}{name}:"

@@ -18,6 +18,7 @@ from isonet2.io.atomic import existing_file
 from isonet2.io.mrc import read_header
 from isonet2.io.pairing import TOMOGRAMS, list_files
 from isonet2.io.star import TomogramRow, file_in_column, read_star, select_rows
+from isonet2.job.container import missing_hint
 from isonet2.job.models import Deconv, Extract, Job, MakeMask, Predict, PrepareStar, Simulate
 from isonet2.job.plan import Plan, TomogramFacts, make_plan, too_thin
 from isonet2.parallel.machine import core_count, gpu_count, memory_bytes
@@ -155,7 +156,7 @@ def _check_other_files(job: Job, mistakes: list[str]) -> None:
                 existing_file(job.path(model), what=f"{stage}.{name}")
     truth = job.report.truth_folder if job.report else None
     if truth and not _made_before(job, truth) and not job.path(truth).is_dir():
-        mistakes.append(f"{job.path(truth)}: no such folder (report.truth_folder)")
+        mistakes.append(f"{job.path(truth)}: no such folder (report.truth_folder){missing_hint(os.environ)}")
 
 
 def _models(job: Job) -> list[tuple[str, str, str]]:

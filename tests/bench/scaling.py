@@ -75,9 +75,10 @@ def _pass(options: argparse.Namespace, way: str, stages: tuple[str, ...], cubes:
         if jobs == 1:
             ranks = ["--standalone", f"--nproc-per-node={options.ranks}", "-m", *command[2:]]
             command = [sys.executable, "-m", "torch.distributed.run", *ranks]
-        started.append(_start(command))
-    if any(process.wait() for process in started):
-        sys.exit("scaling: a run failed; its log is in logs/")
+        started.append(_start(command, folder / "said"))
+    for process, folder in zip(started, folders, strict=True):
+        if code := process.wait():
+            sys.exit(f"scaling: a run ended with {code}; what it said is in {folder / 'said'}")
     return {stage: sum(_record(folder, stage)["seconds"] for folder in folders) / jobs for stage in stages}
 
 
@@ -91,13 +92,13 @@ def _prepare(folder: Path, *, ranks: int, cubes: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "job.yaml").write_text(JOB.format(tomograms=2 * ranks, batch=2 * ranks, cubes=cubes))
     before = [sys.executable, "-m", "isonet2", "run", str(folder / "job.yaml"), "--stages"]
-    if _start([*before, "simulate,prepare_star,make_mask"]).wait():
+    if _start([*before, "simulate,prepare_star,make_mask"], folder / "said").wait():
         sys.exit("scaling: the tomograms could not be simulated")
 
 
-def _start(command: list[str]) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+def _start(command: list[str], said: Path) -> subprocess.Popen[bytes]:
+    with said.open("w") as file:
+        return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=file)
 
 
 def _estimate(seconds: dict[str, float]) -> str:

@@ -259,6 +259,7 @@ PLAN = {
         "nodes": 2, "ranks_per_node": 4, "cpus_per_rank": 16, "gpus_per_node": 4, "memory_gb": 90.5,
         "wall_time": "1-00:00:00", "partition": "gpu", "account": None,
     },
+    "container": {"image": "a b.sif", "runtime": "auto", "binds": ["/c", "/d:/e:ro"], "gpu": "nv"},
 }  # fmt: skip
 
 
@@ -280,6 +281,7 @@ SBATCH = "--nodes={}|--ntasks-per-node={}|--gres=gpu:{}|--cpus-per-task=16|--mem
         ("TOMOGRAMS", "1-3,7|"),
         ("SBATCH", SBATCH.format(2, 4, 4, 91)),
         ("SBATCH_ONE", SBATCH.format(1, 1, 1, 23)),
+        ("CONTAINER", "a b.sif|auto|nv|/c|/d:/e:ro|"),
     ],
 )
 def test_the_shell_reads_the_plan(name: str, value: str) -> None:

@@ -76,7 +76,7 @@ def test_every_key_is_explained_and_defaults_stay_behind_a_mark(tmp_path):
             assert any(line.strip("# ").startswith(f"{setting.name}:") for line in part.split("\n"))
     assert "  #epochs: 50\n" in text
     assert "# What isonet2 init found here: pairs of half tomograms: 1; the first has 72×128×144 voxels" in text
-    running = re.sub(r"\n#(deconv|denoise):\n.*?(?=\n\n)", "", text, flags=re.DOTALL)
+    running = re.sub(r"\n#(container|deconv|denoise):\n.*?(?=\n\n)", "", text, flags=re.DOTALL)
     uncommented = running.replace("  #", "  ").replace("\n#seed", "\nseed").replace("\n#star_file", "\nstar_file")
     keys = [line for line in uncommented.split("\n") if ":" in line and line.split(":")[0].strip().isidentifier()]
     (tmp_path / "all.yaml").write_text("\n".join(keys))

@@ -299,8 +299,8 @@ def test_every_option_is_in_the_table_of_its_section(section: str) -> None:
 
 
 def test_every_section_but_the_trainings_has_a_table() -> None:
-    """Theirs are in test_options.py; resources are what a job asks of a machine."""
-    assert SECTIONS.keys() - TABLES.keys() == {"denoise", "refine", "resources"}
+    """Theirs are in test_options.py; resources and container are where a job runs."""
+    assert SECTIONS.keys() - TABLES.keys() == {"denoise", "refine", "resources", "container"}
 
 
 USUAL: dict[str, dict[str, Any]] = {
