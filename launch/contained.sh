@@ -6,7 +6,7 @@ export ISONET2_IN_CONTAINER=1 PYTHONNOUSERSITE=1 PYTHONSAFEPATH=1 # the image's 
 unset PYTHONPATH PYTHONHOME PYTHONUSERBASE
 
 case $ISONET2_RUNTIME in
-  apptainer | singularity) OPTIONS=(exec --pwd "$PWD") BIND=--bind ;;
+  apptainer | singularity) OPTIONS=(run --pwd "$PWD") BIND=--bind ;;
   docker | podman)
     OPTIONS=(run --rm --interactive --pull=never --network=host --ipc=host --security-opt=label=disable)
     OPTIONS+=(--workdir "$PWD" --env HOME=/tmp)
@@ -49,7 +49,7 @@ done < <(LC_ALL=C sort -u -t: -k2,2 <<< "$PLACES") # each place inside once, and
 for NAME in $(compgen -e); do
   case $NAME in
     RANK | WORLD_SIZE | LOCAL_RANK | MASTER_ADDR | MASTER_PORT | LAUNCHER | NODES | NODE_RANK | RANKS | CORES | FOLDER) ;;
-    PYTHON* | ISONET2_* | OMP_* | MKL_* | TORCH* | GLOO_* | NCCL_* | MIOPEN_* | USER | LOGNAME | TMPDIR) ;;
+    PYTHON* | ISONET2_* | OMP_* | MKL_* | TORCH* | GLOO_* | NCCL_* | MIOPEN_* | USER | LOGNAME | TMPDIR | MPLCONFIGDIR) ;;
     CUDA_VISIBLE_DEVICES | ROCR_VISIBLE_DEVICES | HIP_VISIBLE_DEVICES | GPU_DEVICE_ORDINAL) ;;
     SLURM_* | PBS_* | LSB_* | PMI* | OMPI_* | PALS_* | MPI_LOCALRANKID | MV2_* | JSM_NAMESPACE_*) ;;
     *) continue ;;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -26,10 +27,6 @@ def said(image: Image, *command: str, code: int = 0, **environment: str) -> str:
 
 def in_docker(image: Image, *command: str, options: tuple[str, ...] = (), code: int = 0) -> str:
     return said(image, "docker", "run", "--rm", "--network=none", *options, image.name, *command, code=code)
-
-
-def in_sif(image: Image, *command: str, options: tuple[str, ...] = (), **environment: str) -> str:
-    return said(image, "apptainer", "exec", *options, str(image.sif), *command, **environment)
 
 
 def test_docker_with_a_read_only_root_no_network_no_home_and_any_user(image: Image) -> None:
@@ -97,7 +94,9 @@ def test_what_the_host_says_wins_over_the_defaults_of_the_image(image: Image) ->
         "/scratch/m 3\n"
     )
     assert in_docker(image, *show).startswith("/tmp/isonet2-matplotlib")
-    assert in_sif(image, *show, MPLCONFIGDIR="/scratch/m", OMP_NUM_THREADS="3") == "/scratch/m 3\n"
+    in_sif = ("apptainer", "run", str(image.sif), *show)
+    assert said(image, *in_sif, MPLCONFIGDIR="/scratch/m", OMP_NUM_THREADS="3") == "/scratch/m 3\n"
+    assert said(image, *in_sif, OMP_NUM_THREADS="3") == f"/tmp/isonet2-matplotlib-{os.getuid()} 3\n"
 
 
 def test_the_bill_of_materials_lists_what_is_installed(image: Image) -> None:

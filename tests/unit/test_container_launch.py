@@ -29,7 +29,7 @@ def contained(host: Host, section: dict[str, Any], *words: str, **environment: s
 
 
 def last(host: Host) -> Start:
-    return host.starts("exec", "run")[-1]
+    return host.starts("run")[-1]
 
 
 SMALL = {
