@@ -146,11 +146,14 @@ def test_a_stop_reaches_the_ranks_and_a_checkpoint_is_written(image: Image, tmp_
     assert record["container"]["digest"].startswith("sha256:")
 
 
-def test_a_signal_to_the_container_itself_is_heard_too(image: Image, tmp_path: Path) -> None:
+@pytest.mark.parametrize("runtime", ["docker", "apptainer"])
+def test_a_signal_to_the_container_itself_is_heard_too(image: Image, tmp_path: Path, runtime: str) -> None:
     """Without the scripts: docker stop, or a batch system that knows of one process alone."""
     (tmp_path / "job.yaml").write_text(JOB.replace("ranks_per_node: 2", "ranks_per_node: 1"))
+    docker = ["docker", "run", "--rm", "--network=none", "--user=0", f"--volume={tmp_path}:{tmp_path}", image.name]
+    apptainer = ["apptainer", "exec", f"--bind={tmp_path}", str(image.sif), "isonet2"]
     run = subprocess.Popen(
-        ["apptainer", "exec", f"--bind={tmp_path}", str(image.sif), "isonet2", "run", str(tmp_path / "job.yaml")],
+        [*(docker if runtime == "docker" else apptainer), "run", str(tmp_path / "job.yaml")],
         env=image.environment, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     while run.poll() is None and not (tmp_path / "isonet_maps" / "metrics.jsonl").exists():
