@@ -6,4 +6,5 @@ if [ -n "$DAEMON" ] && grep -qz dockerd "/proc/$DAEMON/cmdline" 2> /dev/null; th
   kill "$DAEMON"
   for _ in $(seq 100); do [ -d "/proc/$DAEMON" ] || break; sleep 0.1; done
 fi
+findmnt --raw --noheadings --output TARGET | grep "^$BASE/" | sort -r | xargs -r umount # as docker leaves them
 rm -rf "$BASE"
