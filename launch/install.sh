@@ -19,7 +19,8 @@ if [ "$(cat .venv/.installed 2>/dev/null)" = "$WANTED" ]; then exit 0; fi
 
 echo "install: isonet2 and the packages of $LOCK into .venv (a minute or two)"
 [ -x .venv/bin/python ] || "$PYTHON" -m venv .venv
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement "$LOCK"
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+  --requirement "$LOCK"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check "$TORCH"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 echo "$WANTED" > .venv/.installed
