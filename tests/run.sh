@@ -35,7 +35,7 @@ step "shellcheck and hadolint: scripts and the Dockerfile"
 git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck -x
 hadolint containers/Dockerfile
 step "pytest: unit"
-python -m pytest -q --durations=10 --numprocesses=2 tests/unit
+python -m pytest -q --durations=10 --numprocesses=2 --dist=worksteal tests/unit
 step "pytest: several ranks, pipeline, cluster, image"
 python -m pytest -q --durations=10 tests/multiprocess tests/pipeline tests/cluster tests/container
 step "done"

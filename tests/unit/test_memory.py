@@ -79,13 +79,19 @@ def test_memory_above_that_of_the_process_is_foreseen_generously(arch: str, kind
 
 
 FAULTS = """
-import resource, sys, torch
+import ctypes, resource, sys
 from isonet2.parallel.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, size = ctypes.c_void_p, 2 << 20
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    activations = [torch.ones(1 << 19) for _ in range(40)]  # 2 MiB each
+    blocks = [ctypes.c_void_p(libc.malloc(ctypes.c_size_t(size))) for _ in range(40)]
+    for block in blocks:
+        ctypes.memset(block, 1, size)
+    for block in reversed(blocks):  # the uppermost first, so that the heap may shrink
+        libc.free(block)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 print(faults(), faults(), faults())
 """

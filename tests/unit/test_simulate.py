@@ -50,14 +50,17 @@ def test_full_is_the_mean_of_the_halves_and_the_specimen_is_dark(tmp_path):
 
 
 def test_a_tomogram_depends_on_the_seed_and_its_number_alone(tmp_path):
-    threads = torch.get_num_threads()
+    """To the bit; with other threads to rounding, since FFTs of some processors are split up among them."""
     _, one = simulated(tmp_path / "one", count=1)
-    torch.set_num_threads(2)
     _, two = simulated(tmp_path / "two", count=2)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2 if threads == 1 else 1)
+    _, other_threads = simulated(tmp_path / "other threads", count=1)
     torch.set_num_threads(threads)
     for kind in ("even", "odd", "full", "truth"):
-        assert (one / kind / "tomo_001.mrc").read_bytes() == (two / kind / "tomo_001.mrc").read_bytes()
-        assert (two / kind / "tomo_001.mrc").read_bytes() != (two / kind / "tomo_002.mrc").read_bytes()
+        np.testing.assert_array_equal(volume(one, kind), volume(two, kind))
+        np.testing.assert_allclose(volume(one, kind), volume(other_threads, kind), atol=1e-5)
+        assert (volume(two, kind) != volume(two, kind, 2)).any()
     _, other = simulated(tmp_path / "other", seed=2)
     assert (volume(other, "truth") != volume(one, "truth")).any()
 
