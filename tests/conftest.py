@@ -10,16 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from images import ROOT, Image
+from common import ROOT, Image, absent
 
 CONTAINER = ROOT / "tests" / "container"
-
-
-def absent(reason: str) -> None:
-    """A test that cannot run here is skipped; in CI it has to run."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from cluster import FOUR_RANKS, Cluster
-from images import Image
+from common import Image
 
 from isonet2.io.star import read_star
 
