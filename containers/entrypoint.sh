@@ -6,7 +6,7 @@
 export MPLCONFIGDIR PYTHONUNBUFFERED
 case ${1:---help} in
   -h | --help)
-    cat /opt/isonet2/share/help.txt
+    cat /isonet2/share/help.txt
     exec isonet2 --help
     ;;
 esac

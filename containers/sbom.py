@@ -1,6 +1,6 @@
 """What is in this image, as a CycloneDX 1.5 bill of materials on stdout, and where its size goes, in words on stderr.
 
-    python sbom.py requirements.lock NAME VERSION > isonet2.cdx.json
+    python sbom.py requirements.lock NAME VERSION sha256:DIGEST > isonet2.cdx.json
 
 Of Debian's packages dpkg knows, of Python's their own metadata; the lock file adds the hashes that were allowed.
 """
@@ -12,21 +12,34 @@ import re
 import subprocess
 import sys
 import uuid
+from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
+from urllib.parse import quote
 
+QUOTE = '"'
 Component = dict[str, object]
 
 
 def main() -> None:
-    lock, name, version = sys.argv[1:]
+    lock, name, version, digest = sys.argv[1:]
     system, packages = system_packages(), python_packages(Path(lock).read_text(encoding="utf-8"))
     components = [component for component, _ in (*system.values(), *packages.values())]
     content = {
         "bomFormat": "CycloneDX",
         "specVersion": "1.5",
         "version": 1,
-        "metadata": {"component": {"type": "container", "name": name, "version": version}},
+        "metadata": {
+            "timestamp": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "tools": {"components": [{"type": "application", "name": "sbom.py of isonet2"}]},
+            "component": {
+                "type": "container",
+                "name": name,
+                "version": version,
+                "purl": f"pkg:oci/{name}@{quote(digest, safe='')}?tag={version}",
+                "hashes": [{"alg": "SHA-256", "content": digest.removeprefix("sha256:")}],
+            },
+        },
         "components": components,
     }
     number = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(content, sort_keys=True))
@@ -43,14 +56,15 @@ def main() -> None:
 def system_packages() -> dict[str, tuple[Component, int]]:
     """By name: the component, and its bytes as dpkg counts them."""
     release = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
-    distribution = release["ID"].strip('"')
+    distribution = release["ID"].strip(QUOTE)
     fields = "${Package} ${Version} ${Architecture} ${Installed-Size}\n"
     said = subprocess.run(
         ["dpkg-query", "--show", f"--showformat={fields}"], capture_output=True, text=True, check=True
     )
     found = {}
     for name, version, architecture, kilobytes in map(str.split, said.stdout.splitlines()):
-        purl = f"pkg:deb/{distribution}/{name}@{version}?arch={architecture}"
+        place = f"{distribution}-{release['VERSION_ID'].strip(QUOTE)}"
+        purl = f"pkg:deb/{distribution}/{quote(name)}@{quote(version)}?arch={architecture}&distro={place}"
         found[name] = library(name, version, purl), int(kilobytes) * 1024
     return found
 
@@ -66,7 +80,8 @@ def python_packages(lock: str) -> dict[str, tuple[Component, int]]:
     packages = {}
     for package in metadata.distributions():
         name, version = normalised(package.metadata["Name"]), package.version
-        component = library(name, version, f"pkg:pypi/{name}@{version}")
+        kind = "generic" if name == "isonet2" else "pypi"  # which is not where it comes from
+        component = library(name, version, f"pkg:{kind}/{name}@{quote(version)}")
         if hashes.get(name):
             component["properties"] = [{"name": "lock:sha256", "value": value} for value in hashes[name]]
         files = [Path(str(package.locate_file(file))) for file in package.files or ()]

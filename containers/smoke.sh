@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Does isonet2 work in this image, on this host? About a minute; writes only below TMPDIR (/tmp).
-#   apptainer test isonet2.sif · docker run --rm isonet2 smoke.sh
+#   apptainer test isonet2.sif · docker run --rm isonet2:TAG smoke.sh
 set -euo pipefail
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/isonet2-smoke-XXXXXX") || { echo "smoke: TMPDIR must be a folder to write in" >&2; exit 64; }
 trap 'chmod -R u+w "$WORK"; rm -rf "$WORK"' EXIT
@@ -24,9 +24,19 @@ import importlib
 for name in "torch numpy scipy h5py mrcfile mpi4py pydantic psutil matplotlib isonet2".split():
     importlib.import_module(name)'
 python -c '
-import platform, h5py, numpy, torch
-print(f"smoke: Python {platform.python_version()}, torch {torch.__version__}, numpy {numpy.__version__}, HDF5 {h5py.version.hdf5_version}; ", end="")
-print(torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU is seen")'
+import platform, h5py, mpi4py, numpy, torch
+mpi4py.rc.initialize = False
+from mpi4py import MPI
+mpich = MPI.Get_library_version().split()[2]
+print(f"smoke: Python {platform.python_version()}, torch {torch.__version__}, numpy {numpy.__version__}, h5py {h5py.__version__}", end=", ")
+print(f"HDF5 {h5py.version.hdf5_version}, mpi4py {mpi4py.__version__}, MPICH {mpich}")'
+if python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
+  check "the GPU convolves" python -c '
+import torch
+found = torch.nn.functional.conv3d(torch.ones(1, 1, 8, 8, 8, device="cuda"), torch.ones(1, 1, 3, 3, 3, device="cuda"))
+assert (found == 27).all(), torch.cuda.get_device_name()'
+else echo "smoke: no GPU is seen"
+fi
 
 cat > ranks.py <<'E2'
 import torch, torch.distributed as dist

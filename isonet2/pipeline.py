@@ -282,10 +282,10 @@ def _write_records(job: Job, world: World, hosts: list[str], earlier: Job | None
 
 
 def _git_revision() -> str | None:
-    """The commit of the source tree that this package lies in, if it lies in one."""
+    """The commit of the source tree that this package lies in; in an image, of the one that it was made from."""
     source = Path(__file__).resolve().parent.parent
     if not (source / ".git").exists():
-        return None
+        return os.environ.get("ISONET2_REVISION")
     command = ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -26,7 +26,7 @@ hear() { # hear TEXT: keys and values, in a block, in braces, or as JSON
 read_container() { # read_container JOB [--set …]: READ, an array: image, runtime, gpu, binds; empty without a section
   local text word flow='[{,][[:space:]]*["'\'']?container["'\'']?[[:space:]]*:[[:space:]]*\{[^}]*\}'
   [ -r "$1" ] || no_container "$1: no such job file, or it cannot be read"
-  text=$(sed -E 's/(^|[[:space:]])#.*//; s/\r$//' "$1")
+  text=$(sed -E 's/^\xEF\xBB\xBF//; s/(^|[[:space:]])#.*//; s/\r$//' "$1")
   if [[ $text =~ $flow ]]; then hear "${BASH_REMATCH[0]}" # the file is one mapping in braces
   else hear "$(awk '/^[^ \t]/ {inside = /^["\047]?container["\047]?[ \t]*:/} inside' <<< "$text")"
   fi
@@ -38,7 +38,10 @@ read_container() { # read_container JOB [--set …]: READ, an array: image, runt
     esac
   done
   READ=()
-  if [ ${#SAID[@]} = 0 ]; then return; fi
+  if [ ${#SAID[@]} = 0 ]; then
+    [[ $'\n'$text != *$'\n'[[:blank:]]*([[:blank:]])container*([[:blank:]]):* ]] || no_container "the section is indented: write it at the margin"
+    return
+  fi
   [ -n "${SAID[image]:-}" ] || no_container "the section names no image; if it does, write image: on a line of its own"
   READ=("${SAID[image]}" "${SAID[runtime]:-auto}" "${SAID[gpu]:-none}")
   if [ -n "${SAID[binds]:-}" ]; then mapfile -t -O 3 READ <<< "${SAID[binds]}"; fi
@@ -50,7 +53,12 @@ as_isonet2_reads_it() { # as_isonet2_reads_it IMAGE RUNTIME GPU BINDS…: or not
 }
 
 first_of() { # first_of NAME…: the first that is installed
-  for ISONET2_RUNTIME in "$@"; do if command -v "$ISONET2_RUNTIME" > /dev/null; then return; fi; done
+  for ISONET2_RUNTIME in "$@"; do
+    if command -v "$ISONET2_RUNTIME" > /dev/null; then
+      if [ "$ISONET2_RUNTIME" = docker ] && [[ $(docker --version) = podman* ]]; then ISONET2_RUNTIME=podman; fi # by another name
+      return
+    fi
+  done
   no_container "$ISONET2_IMAGE needs $1, and there is none in the PATH: load its module, or install it"
 }
 
@@ -63,7 +71,7 @@ from() { # from FOLDER PATH: the path that a job in this folder means
 }
 
 contain() { # contain JOB [--set …]
-  local file bind host binds=
+  local file bind host pulled binds=
   read_container "$@"
   ISONET2_FOLDER=$(cd "$(dirname "$1")" && pwd)
   if [ ${#READ[@]} != 0 ]; then
@@ -75,7 +83,8 @@ contain() { # contain JOB [--set …]
   file=$(from "$ISONET2_FOLDER" "$ISONET2_IMAGE")
   case ${ISONET2_RUNTIME:=auto} in
     auto)
-      if [[ -e $file || $ISONET2_IMAGE = *.sif || $ISONET2_IMAGE = *://* ]]; then first_of apptainer singularity
+      if [[ -f $file || -d $file/.singularity.d || $ISONET2_IMAGE = *.sif || $ISONET2_IMAGE = *://* ]]; then
+        first_of apptainer singularity
       else first_of docker podman
       fi
       ;;
@@ -85,15 +94,19 @@ contain() { # contain JOB [--set …]
 
   case $ISONET2_RUNTIME in
     docker | podman)
+      ISONET2_IMAGE=${ISONET2_IMAGE#docker://}
       image_id > /dev/null 2>&1 || "$ISONET2_RUNTIME" pull "$ISONET2_IMAGE" >&2 ||
         no_container "$ISONET2_RUNTIME has no image $ISONET2_IMAGE and finds none (a .sif file needs apptainer)"
       ;;
     *)
       if [[ $ISONET2_IMAGE = *://* ]]; then # once, not by each rank
-        file=${ISONET2_IMAGE#*://}
-        file=$ISONET2_FOLDER/${file//[^[:alnum:].-]/_}.sif
-        [ -e "$file" ] || { "$ISONET2_RUNTIME" pull "$file.$$" "$ISONET2_IMAGE" >&2 && mv "$file.$$" "$file"; } ||
-          no_container "$ISONET2_IMAGE cannot be pulled to $file"
+        file=$ISONET2_FOLDER/${ISONET2_IMAGE//[^[:alnum:].-]/_}.sif
+        if [ -e "$file" ]; then echo "container: $file, pulled on $(date -r "$file" +%F); without it, it is pulled again" >&2
+        else
+          pulled=$file.$(hostname).$$
+          { "$ISONET2_RUNTIME" pull "$pulled" "$ISONET2_IMAGE" >&2 && mv "$pulled" "$file"; } ||
+            { rm -f "$pulled"; no_container "$ISONET2_IMAGE cannot be pulled to $file"; }
+        fi
       fi
       [ -r "$file" ] || no_container "$file: no such file, or it cannot be read (in a registry: docker://NAME)"
       ISONET2_IMAGE=$file
@@ -114,8 +127,8 @@ contain() { # contain JOB [--set …]
 }
 
 no_start() { # no_start CODE: of the first python, which ends so where the image cannot be started
-  if [ "${PYTHON##*/}" = contained.sh ] && [ "$1" -ge 125 ]; then
-    no_container "$ISONET2_RUNTIME could not start $ISONET2_IMAGE, and ended with $1"
+  if [ "${PYTHON##*/}" = contained.sh ]; then
+    case $1 in 125 | 126 | 127 | 255) no_container "$ISONET2_RUNTIME could not start $ISONET2_IMAGE, and ended with $1" ;; esac
   fi
   exit "$1"
 }

@@ -7,6 +7,7 @@
 # that. Mistakes end it before any rank starts (exit 64). USR2, TERM, HUP and Ctrl-C stop it at a checkpoint (exit 75); a
 # second Ctrl-C is passed on to the launcher. With a container section in the job, all of it runs in that image.
 set -euo pipefail
+unset CDPATH # with it, cd says where it went
 HERE=$(cd "$(dirname "$0")" && pwd)
 [ $# -ge 1 ] || { sed -n '2,8s/^# //p' "$0" >&2; exit 64; }
 
@@ -47,8 +48,8 @@ done
 # shellcheck source=launch/container.sh
 . "$HERE/container.sh"
 contain "$JOB" "${SETTINGS[@]}"
-"$PYTHON" -m isonet2 validate "$JOB" "${SETTINGS[@]}" || no_start $?
-PLAN=$("$PYTHON" -m isonet2 plan "$JOB" "${SETTINGS[@]}" --json)
+"$PYTHON" -m isonet2 validate "$JOB" "${SETTINGS[@]}" < /dev/null || no_start $?
+PLAN=$("$PYTHON" -m isonet2 plan "$JOB" "${SETTINGS[@]}" --json < /dev/null)
 PLAN=$("$PYTHON" "$HERE/plan.py" ${STAGES:+"$STAGES"} <<< "$PLAN")
 eval "$PLAN" # FOLDER, NODES, RANKS, STEPS, CONTAINER
 as_isonet2_reads_it "${CONTAINER[@]}"

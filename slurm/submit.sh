@@ -5,6 +5,7 @@
 # --array: predict, one tomogram a task, at most N at once; a job behind it writes the STAR file and the report.
 # Where resources says nothing, slurm/site.env and the #SBATCH lines of slurm/refine.sh (denoise.sh, predict.sh) hold.
 set -euo pipefail
+unset CDPATH # with it, cd says where it went
 HERE=$(cd "$(dirname "$0")" && pwd)
 [ $# -ge 1 ] || { sed -n '2,6s/^# //p' "$0" >&2; exit 64; }
 
@@ -45,9 +46,10 @@ esac
 # shellcheck source=launch/container.sh
 . "$HERE/../launch/container.sh"
 contain "$JOB" "${SETTINGS[@]}"
-"$PYTHON" -m isonet2 validate "$JOB" "${SETTINGS[@]}" || no_start $?
-PLAN=$("$PYTHON" -m isonet2 plan "$JOB" "${SETTINGS[@]}" --json)
-PLAN=$("$PYTHON" "$HERE/../launch/plan.py" <<< "$PLAN")
+python() { ISONET2_GPU=none "$PYTHON" "$@"; } # a login node may have no GPU
+python -m isonet2 validate "$JOB" "${SETTINGS[@]}" < /dev/null || no_start $?
+PLAN=$(python -m isonet2 plan "$JOB" "${SETTINGS[@]}" --json < /dev/null)
+PLAN=$(python "$HERE/../launch/plan.py" <<< "$PLAN")
 eval "$PLAN" # FOLDER, SBATCH, SBATCH_ONE, TOMOGRAMS, CONTAINER
 as_isonet2_reads_it "${CONTAINER[@]}"
 if [ -n "$ARRAY" ]; then # each task, and the one that writes the STAR file, is one rank

@@ -118,7 +118,7 @@ def write_shard(shard: Shard, settings: CacheSettings, folder: Path) -> dict[str
     """
     path = folder / shard.file
     if not _is_complete(path, shard, settings):
-        with replacing(path) as part, h5py.File(part, "w", libver="latest") as file:
+        with replacing(path) as part, h5py.File(part, "w", libver="latest", locking=False) as file:
             _fill(file, shard, settings)
     return {
         "file": shard.file,

@@ -14,7 +14,8 @@ bash "$HERE/engines_up.sh" "$FOLDER/engines"
 # The wheel of torch for CPUs and the authorities that pip trusts here are what a site without internet would bring.
 PROJECT=$FOLDER/project
 mkdir "$PROJECT"
-tar -C "$HERE/../.." --exclude=__pycache__ -c pyproject.toml README.md LICENSE isonet2 containers | tar -C "$PROJECT" -x
+tar -C "$HERE/../.." --exclude=__pycache__ -c pyproject.toml README.md LICENSE isonet2 launch slurm containers |
+  tar -C "$PROJECT" -x
 OFFLINE=$PROJECT/containers/offline
 python3 -m pip download --quiet --no-deps --dest "$OFFLINE/wheels" "torch==$(sed -n 's/^torch==\([^ ]*\).*/\1/p' \
   "$PROJECT/containers/torch-cpu.lock")" || echo "image_up: torch comes from its own index"

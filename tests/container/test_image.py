@@ -38,9 +38,35 @@ def test_docker_with_a_read_only_root_no_network_no_home_and_any_user(image: Ima
 
 
 def test_apptainer_with_nothing_of_the_host(image: Image, tmp_path: Path) -> None:
-    """Its own %test, with a clean environment, without a home, with its own /tmp."""
+    """With a clean environment, without a home, with its own /tmp."""
     bare = ("--cleanenv", "--no-home", "--contain", f"--bind={tmp_path}:/tmp")
-    assert "all is well" in said(image, "apptainer", "test", *bare, str(image.sif))
+    assert "all is well" in said(image, "apptainer", "exec", *bare, str(image.sif), "smoke.sh")
+
+
+def test_apptainer_with_all_of_the_host(image: Image) -> None:
+    """Its own %test."""
+    assert "all is well" in said(image, "apptainer", "test", str(image.sif))
+
+
+def test_a_job_behind_a_link_below_a_home_that_is_kept_out(image: Image, tmp_path: Path) -> None:
+    """By scripts that lie in the image, all that a facility pulls."""
+    scripts = tmp_path / "apps"
+    scripts.mkdir()
+    copy = ("cp", "-r", "/isonet2/share/launch", "/isonet2/share/slurm", str(scripts))
+    said(image, "apptainer", "exec", f"--bind={scripts}", str(image.sif), *copy)
+    (tmp_path / "scratch").mkdir()
+    link = Path.home() / f"isonet2-test-{os.getpid()}"
+    link.symlink_to(tmp_path / "scratch")
+    try:
+        (link / "job.yaml").write_text(f"{JOB.partition('refine')[0]}container: {{image: {image.sif}}}\n")
+        run = (str(scripts / "launch" / "run.sh"), str(link / "job.yaml"))
+        said(image, "bash", *run, APPTAINER_CONTAIN="1")
+        said(image, "bash", *run, "--restart")
+    finally:
+        link.unlink()
+    record = json.loads((tmp_path / "scratch" / "provenance.json").read_text())
+    labels = json.loads(said(image, "docker", "image", "inspect", "--format={{json .Config.Labels}}", image.name))
+    assert record["git_revision"] == labels["org.opencontainers.image.revision"]
 
 
 def test_help_tells_how_to_bind_and_to_submit(image: Image) -> None:
@@ -81,8 +107,8 @@ def test_it_is_small_and_has_neither_root_nor_tools_to_build_with(image: Image) 
     assert f"{size[image.name] // 1_000_000} MB, sha256:" in image.log
     assert said(image, "docker", "image", "inspect", "--format={{.Config.User}}", image.name) == "1000:1000\n"
     look = (
-        "for tool in gcc cc make git pip pip3; do command -v $tool; done; "
-        "find /opt/isonet2 -type d -name tests; ls -A /var/cache/apt /var/lib/apt/lists /root/.cache 2> /dev/null"
+        "for tool in gcc cc make git pip pip3 mpicc mpicxx; do command -v $tool; done; "
+        "find /isonet2 -type d -name tests; ls -A /var/cache/apt /var/lib/apt/lists /root/.cache 2> /dev/null"
     )
     left = in_docker(image, "sh", "-c", f"{look}; true", options=("--user=0",)).split()
     assert [line for line in left if not line.endswith(":")] == []
@@ -108,6 +134,8 @@ def test_the_bill_of_materials_lists_what_is_installed(image: Image) -> None:
         assert re.search(rf"^{package}=={re.escape(versions[f'pkg:pypi/{package}'])}\s", "\n".join(locks), re.MULTILINE)
     assert versions["pkg:deb/debian/python3-minimal"]
     assert len({part["bom-ref"] for part in bill["components"]}) == len(bill["components"])
+    digest = said(image, "docker", "image", "inspect", "--format={{.Id}}", image.name).strip()
+    assert bill["metadata"]["component"]["hashes"] == [{"alg": "SHA-256", "content": digest.removeprefix("sha256:")}]
     hashed = next(part for part in bill["components"] if part["purl"].startswith("pkg:pypi/torch@"))
     assert all(re.fullmatch("[0-9a-f]{64}", each["value"]) for each in hashed["properties"])
 

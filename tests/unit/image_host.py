@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 _RUNTIME = """#!{python} -IS
 import json, os, sys
 name, (verb, *words) = os.path.basename(sys.argv[0]), sys.argv[1:]
+if verb == "--version":
+    sys.exit(print(name.capitalize(), "version 20.10"))
 with open({log!r}, "a") as log:
     log.write(json.dumps([name, verb, *words]) + chr(10))
 if verb == "pull" and name in ("apptainer", "singularity"):
@@ -26,7 +28,7 @@ if verb == "pull" and name in ("apptainer", "singularity"):
 if verb == "image":
     print("registry/" + words[-1] + "@sha256:12")
 if verb != "run":
-    sys.exit("unknown" in words[-1])
+    sys.exit("unknown" in str(words[-1:]))
 environment = {{}}
 if name in ("apptainer", "singularity"):
     prefix = name.upper() + "ENV_"
@@ -50,7 +52,8 @@ os.execve({inside!r}, ["python", *arguments], environment)
 """
 _TOOLS = (
     "awk", "basename", "bash", "cat", "cksum", "cut", "date", "dirname", "env", "flock", "getent", "grep", "head",
-    "hostname", "id", "mkdir", "mv", "nproc", "python3", "readlink", "rm", "sed", "sha256sum", "sleep", "sort", "tr",
+    "hostname", "id", "mkdir", "mv", "nproc", "python3", "readlink", "realpath", "rm", "sed", "sha256sum", "sleep",
+    "sort", "tr",
 )  # fmt: skip
 _WITH_VALUE = ("--pwd", "--bind", "--workdir", "--volume", "--env", "--user", "--group-add")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,26 @@ CHOICES = [
 ]
 
 
+def test_a_docker_that_is_podman_is_started_as_podman(tmp_path: Path) -> None:
+    host = Host(tmp_path, "docker", "podman")
+    host.put("docker", '#!/bin/bash\n[ "$1" = --version ] && echo podman version 4.9\n')
+    for image, runtime in (("a/b", "auto"), ("docker://a/b", "docker")):
+        job = host.job({"image": image, "runtime": runtime})
+        done = host.contain("echo $ISONET2_RUNTIME $ISONET2_IMAGE", job)
+        assert (done.returncode, done.stdout) == (0, "podman a/b\n"), done.stderr
+
+
 @pytest.mark.parametrize(("name", "runtime", "installed", "chosen"), CHOICES)
 def test_who_starts_the_image(name: str, runtime: str, installed: tuple[str, ...], chosen: str, tmp_path: Path) -> None:
     host = Host(tmp_path, *installed)
     job = host.job({"image": name, "runtime": runtime})
-    (job.parent / "sandbox").mkdir()
+    (job.parent / "sandbox" / ".singularity.d").mkdir(parents=True)
+    (job.parent / "isonet2").mkdir()
     done = host.contain('echo "$ISONET2_RUNTIME|$ISONET2_IMAGE|$PYTHON"', job)
     assert done.returncode == 0, done.stderr
     found = name
     if chosen in IN_FILES:
-        found = str(job.parent / ("a_b_1.sif" if "://" in name else name))
+        found = str(job.parent / (name.replace("://", "___").replace("/b:", "_b_") + ".sif" if "://" in name else name))
     assert done.stdout.strip() == f"{chosen}|{found}|{host.project}/launch/contained.sh"
 
 
@@ -44,7 +55,9 @@ def test_an_image_of_a_registry_is_pulled_once(tmp_path: Path) -> None:
         assert done == ([0, 0] if image == "docker://a/b:1" else [64, 64])
     pulls = [start.words for start in host.starts("pull")]
     assert [words[-1] for words in pulls] == ["docker://a/b:1", "oras://unknown", "oras://unknown"]
-    assert [path.name for path in sorted(job.parent.glob("*.sif"))] == ["a_b_1.sif", "x.sif"]
+    assert [path.name for path in sorted(job.parent.glob("*.sif*"))] == ["docker___a_b_1.sif", "x.sif"]
+    again = host.contain("", host.job({"image": "docker://a/b:1"}))
+    assert f"docker___a_b_1.sif, pulled on {datetime.now():%Y-%m-%d}" in again.stderr
     host.contain("", host.job({"image": "unknown"}))
     assert [(start.runtime, start.words) for start in host.starts("pull")][3:] == [("docker", ("unknown",))]
 
@@ -99,3 +112,19 @@ def test_a_file_that_is_no_image_is_refused_after_what_the_runtime_says(tmp_path
         done = host.bash(host.project / script, job)
         assert done.returncode == 64
         assert done.stderr == f"container: apptainer could not start {job.parent}/broken.sif, and ended with 255\n"
+
+
+def test_how_what_runs_inside_ends_is_not_taken_for_that(tmp_path: Path) -> None:
+    host = Host(tmp_path, "apptainer")
+    host.put("apptainer", "#!/bin/bash\nexit 137\n")
+    done = host.bash(host.project / "launch" / "run.sh", host.job({"image": "x.sif"}))
+    assert (done.returncode, done.stderr) == (137, "")
+
+
+@pytest.mark.parametrize("place", ["/usr", "/usr/lib/", "/etc", "/lib64", "/isonet2/lib"])
+def test_what_would_hide_the_image_is_not_bound(place: str, tmp_path: Path) -> None:
+    host = Host(tmp_path, "docker")
+    job = host.job({"image": "isonet2", "binds": [f"{tmp_path}:{place}"]})
+    done = host.bash(host.project / "launch" / "run.sh", job)
+    assert done.returncode == 64
+    assert done.stderr == f"container: {place.rstrip('/')} would hide what the image has there: use another folder\n"

@@ -100,9 +100,33 @@ def test_each_place_is_bound_once_and_behind_those_around_it(runtime: str, tmp_p
     option = "--bind" if runtime in IN_FILES else "--volume"
     job = tmp_path / "a job"
     assert last(host).values(option) == [
-        f"{job}/../raw maps:/maps/", f"{tmp_path}:{tmp_path}:ro",
+        f"{tmp_path}/raw maps:/maps", f"{tmp_path}:{tmp_path}:ro",
         *(f"{place}:{place}" for place in (job, tmp_path / "scratch", host.project)),
     ]  # fmt: skip
+
+
+def test_what_a_link_leads_to_is_bound_before_the_link(tmp_path: Path) -> None:
+    """In the image the home may be there, with its links, and what they lead to may not."""
+    host = Host(tmp_path, "apptainer")
+    (tmp_path / "z real").mkdir()
+    host.job({"image": "x.sif"}).parent.rename(tmp_path / "z real" / "job")
+    (tmp_path / "a job").symlink_to("z real/job")
+    (tmp_path / "data").symlink_to("z real")
+    contained(host, {"image": "x.sif", "binds": [f"{tmp_path}/data:ro"]})
+    real = tmp_path / "z real"
+    assert last(host).values("--bind") == [
+        *(f"{place}:{place}" for place in (tmp_path, host.project)), f"{real}:{real}:ro", f"{real}/job:{real}/job",
+        f"{tmp_path}/a job:{tmp_path}/a job", f"{tmp_path}/data:{tmp_path}/data:ro",
+    ]  # fmt: skip
+
+
+def test_what_runs_inside_leaves_the_input_of_the_script_alone(tmp_path: Path) -> None:
+    host = Host(tmp_path, "docker")
+    line = f'for N in 1 2; do read -r JOB; bash "{host.project}/launch/run.sh" "$JOB"; done'
+    job = host.job({"image": "isonet2"}, simulate=SMALL["simulate"])
+    done = host.bash("-c", f"{line} <<< $0$'\\n'$0", job, CDPATH=".:/")
+    assert done.returncode == 0, done.stderr
+    assert "simulate: done before" in done.stderr
 
 
 def test_the_root_of_the_host_is_never_bound(tmp_path: Path) -> None:
@@ -152,7 +176,7 @@ def test_what_is_written_belongs_to_the_user(
     assert start.values("--user") == [user]
     keeps = {word for word in start.words if "keep" in word}
     assert {*start.values("--group-add"), *keeps} == groups
-    assert (found["HOME"], found["cwd"]) == ("/tmp", str(tmp_path))
+    assert (found["HOME"], found["cwd"]) == (str(tmp_path), str(tmp_path))
     assert {"--rm", "--interactive", "--network=host", "--ipc=host", "--pull=never"} <= set(start.words)
 
 
@@ -166,6 +190,7 @@ def test_under_a_rootless_docker_the_user_is_root(tmp_path: Path) -> None:
     )
     contained(host, {"image": "isonet2"})
     assert last(host).values("--user") == ["0:0"]
+    assert last(host).values("--group-add") == []
 
 
 READ = {
@@ -176,6 +201,7 @@ OURS = {
     "ISONET2_STOP_AT", "ISONET2_MPI", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "NCCL_SOCKET_IFNAME", "LAUNCHER",
     "GLOO_SOCKET_IFNAME", "OMP_NUM_THREADS", "TORCHELASTIC_RUN_ID", "NODES", "RANKS", "FOLDER", "PYTHONFAULTHANDLER",
     "SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "PMI_FD", "PMIX_NAMESPACE", "NODE_RANK", "CORES", "USER",
+    "CUDA_DEVICE_ORDER", "PYTORCH_CUDA_ALLOC_CONF", "HDF5_USE_FILE_LOCKING", "FI_PROVIDER",
 }  # fmt: skip
 POISON = {"PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "LD_PRELOAD_OF_HOST", "MODULEPATH"}
 
@@ -214,14 +240,14 @@ def test_a_site_may_name_the_image_for_jobs_that_do_not(tmp_path: Path) -> None:
     host = Host(tmp_path, *RUNTIMES)
     (tmp_path / "site.sif").write_text("image")
     (tmp_path / "lustre").mkdir()
-    site = {"ISONET2_IMAGE": f"{tmp_path}/site.sif", "ISONET2_GPU": "nv", "ISONET2_BINDS": f"{tmp_path}/lustre,/usr:ro"}
+    site = {"ISONET2_IMAGE": f"{tmp_path}/site.sif", "ISONET2_GPU": "nv", "ISONET2_BINDS": f"{tmp_path}/lustre,/var:ro"}
     contained(host, {}, **site)
     assert (last(host).runtime, last(host).words.count(f"{tmp_path}/site.sif")) == ("apptainer", 1)
     assert "--nv" in last(host).words
-    assert {f"{tmp_path}/lustre:{tmp_path}/lustre", "/usr:/usr:ro"} <= set(last(host).values("--bind"))
+    assert {f"{tmp_path}/lustre:{tmp_path}/lustre", "/var:/var:ro"} <= set(last(host).values("--bind"))
     contained(host, {"image": "isonet2", "runtime": "podman"}, **site)
     assert last(host).runtime == "podman"
-    assert not {"--device=nvidia.com/gpu=all", "/usr:/usr:ro"} & set(last(host).words)
+    assert not {"--device=nvidia.com/gpu=all", "/var:/var:ro"} & set(last(host).words)
     contained(host, {"image": "isonet2"}, "--set", "container=null", **site)
     assert last(host).runtime == "apptainer"
 

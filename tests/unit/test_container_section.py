@@ -120,6 +120,15 @@ def test_what_they_read_otherwise_they_refuse(text: str, tmp_path: Path) -> None
     assert line.startswith("container: ")
 
 
+def test_a_byte_order_mark_changes_nothing_and_a_margin_is_refused(tmp_path: Path) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text("\ufeffcontainer:\n  image: x.sif\nreport:\n")
+    assert scripts_read(job, [], load_job(job).container).returncode == 0
+    job.write_text("  container:\n    image: x.sif\n  report:\n")
+    done = scripts_read(job, [], load_job(job).container)
+    assert (done.returncode, done.stderr) == (64, "container: the section is indented: write it at the margin\n")
+
+
 def test_what_only_some_of_a_section_is_read_of_is_refused_too(tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text("report:\n")
     done = scripts_read(tmp_path / "job.yaml", [], Container(image="x.sif"))
