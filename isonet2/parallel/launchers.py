@@ -49,7 +49,7 @@ class Launcher:
 TORCH = "torch"
 _RUN_SH = "through launch/run.sh"
 _STEP_TASKS = "SLURM_STEP_NUM_TASKS"  # not SLURM_NTASKS, which the batch shell of an allocation has too
-_STARTED_BY_SRUN = "start with srun (--mpi=pmi2 for MPICH, --mpi=pmix for Open MPI)"
+_STARTED_BY_SRUN = "start with srun (--mpi=pmi2 for MPICH, --mpi=pmix for Open MPI, the container without --cleanenv)"
 
 # The most specific first: ranks inherit what is below of whoever started their launcher.
 LAUNCHERS = (
