@@ -21,6 +21,7 @@ from isonet2.job.load import load_job
 from isonet2.job.models import STAGES, Job, Section
 from isonet2.job.plan import plan_table
 from isonet2.job.reference import markdown_reference
+from isonet2.job.schema import job_schema
 from isonet2.job.settings import Setting, did_you_mean, sections, settings_of
 from isonet2.job.tools import TOOLS, tool_from_flags
 from isonet2.parallel.launchers import detect, is_first_rank
@@ -28,11 +29,13 @@ from isonet2.parallel.launchers import detect, is_first_rank
 _JOB = Setting("job", "the job file, YAML or JSON", default="job.yaml", positional=True)
 _SET = Setting("set", "change the job: section.key=value, as often as you like", "section.key=value", kind="pairs")
 _RESTART = Setting("restart", "do every stage again, also those that are done", "true or false", False, kind="switch")
+_FORCE = Setting("force", "go on where check is certain that something is wrong", "true or false", False, kind="switch")
 _STAGES = Setting("stages", "only these, once those before them are done", "names, as in extract,refine")
 _TOMOGRAM = Setting(
     "tomogram", "predict this one alone, by its index in the STAR file: for arrays of a scheduler", "a whole number"
 )
-_JSON = Setting("json", "print the plan as JSON", "true or false", False, kind="switch")
+_JSON = Setting("json", "as JSON, for scripts", "true or false", False, kind="switch")
+_RUN = Setting("run", "the folder of the run, or its job file", default=".", positional=True)
 _FOLDER = Setting("folder", "where the tomograms are, and job.yaml will be", default=".", positional=True)
 
 
@@ -68,7 +71,7 @@ def commands() -> dict[str, Command]:
                 "isonet2 run job.yaml --set refine.epochs=20 --set resources.threads_per_rank=8",
                 "torchrun --standalone --nproc-per-node 2 -m isonet2 run job.yaml",
             ),
-            (_JOB, _SET, _RESTART, _STAGES, _TOMOGRAM),
+            (_JOB, _SET, _RESTART, _STAGES, _TOMOGRAM, _FORCE),
             _run,
         ),
         "validate": Command(
@@ -91,6 +94,18 @@ def commands() -> dict[str, Command]:
         ),
         **stages,
         **tools,
+        "status": Command(
+            "Say how far a run is, from its files alone. Exit codes: 0 all is well, 1 failed or dead, 75 stopped.",
+            ("isonet2 status tomoset", "isonet2 status tomoset/job.yaml --json"),
+            (_RUN, _JSON),
+            _status,
+        ),
+        "schema": Command(
+            "Print the JSON schema of job files, for editors: name it in # yaml-language-server: $schema=FILE, line 1.",
+            ("isonet2 schema > isonet2.schema.json",),
+            (),
+            _schema,
+        ),
         "reference": Command(
             "Print all sections and keys of the job file as Markdown.", ("isonet2 reference",), (), _reference
         ),
@@ -124,7 +139,7 @@ def _run_stage(stage: str, arguments: Sequence[str]) -> None:
 
 
 def _run(arguments: Sequence[str]) -> None:
-    given = parse_flags(arguments, (_JOB, _SET, _RESTART, _STAGES, _TOMOGRAM))
+    given = parse_flags(arguments, (_JOB, _SET, _RESTART, _STAGES, _TOMOGRAM, _FORCE))
     restart = _is_on(given, "restart")
     job = _load(given)
     stages = _stages(given["stages"], job) if "stages" in given else None
@@ -137,7 +152,7 @@ def _run(arguments: Sequence[str]) -> None:
     if index is None:
         from isonet2.pipeline import run  # which imports torch: after the mistakes are found
 
-        run(job, restart=restart, stages=stages)
+        run(job, restart=restart, stages=stages, force=_is_on(given, "force"))
     else:
         from isonet2.pipeline import predict_tomogram
 
@@ -207,6 +222,19 @@ def _run_tool(name: str, arguments: Sequence[str]) -> None:
     log.start_logging(rank=0)
     for result in getattr(importlib.import_module(f"isonet2.stages.{name}"), name)(section):
         print(result)
+
+
+def _status(arguments: Sequence[str]) -> None:
+    from isonet2.stages.status import status
+
+    given = parse_flags(arguments, (_RUN, _JSON))
+    for text in status(given.get("run", _RUN.default), as_json=_is_on(given, "json")):
+        print(text, flush=True)
+
+
+def _schema(arguments: Sequence[str]) -> None:
+    parse_flags(arguments, ())
+    print(json.dumps(job_schema(), indent=1, ensure_ascii=False))
 
 
 def _reference(arguments: Sequence[str]) -> None:

@@ -6,8 +6,8 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +15,7 @@ from typing import TypeVar
 _LOGGER = logging.getLogger("isonet2")
 _FORMAT = logging.Formatter("%(asctime)s %(levelname).1s %(message)s", datefmt="%H:%M:%S")
 EVERY_S = 30.0
+TELL_S = 10.0
 Item = TypeVar("Item")
 
 
@@ -66,6 +67,84 @@ class _Last:
 _last = _Last()
 
 
+@dataclass
+class Work:
+    """What this process is at: its stage, and how many units of that are done. Times are in seconds since 1970."""
+
+    stage: str = ""
+    began: float = 0.0
+    unit: str = ""
+    first: float = 0.0
+    """Done before this run: what `done` began with at the time `counted`."""
+    done: float = 0.0
+    total: float = 0.0
+    counted: float = 0.0
+    moved: float = 0.0
+    """When something was done last."""
+
+
+_work = Work()
+_news = threading.Event()
+
+
+def begin(stage: str, message: str) -> None:
+    """A stage begins, which is one line."""
+    vars(_work).update(vars(Work(stage, began=time.time(), moved=time.time())))
+    info(message)
+    _news.set()
+
+
+def expect(total: float, unit: str, *, first: float = 0.0) -> None:
+    """The stage has so many units to do, `first` of which were done before."""
+    now = time.time()
+    vars(_work).update(unit=unit, first=first, done=first, total=total, counted=now, moved=now)
+    _news.set()
+
+
+def expects(unit: str) -> bool:
+    """Whether the stage has more of these units to do."""
+    return _work.unit == unit and _work.done < _work.total - 1e-6
+
+
+def advance(units: float = 1.0) -> None:
+    """So many more are done."""
+    _work.done += units
+    _work.moved = time.time()
+
+
+@contextmanager
+def telling(tell: Callable[[Work, bool], None]) -> Iterator[None]:
+    """While the block runs, `tell(work, ended)` at once, every 10 s, when a stage or a count begins, and at the end.
+
+    What goes wrong with a file there is nobody's concern: the work is more important.
+    """
+    over = threading.Event()
+    vars(_work).update(vars(Work()))
+    _news.clear()
+
+    def told(*, ended: bool = False) -> None:
+        with suppress(OSError):
+            tell(_work, ended)
+
+    def tell_on() -> None:
+        while not over.is_set():
+            _news.wait(TELL_S)
+            _news.clear()
+            if not over.is_set():
+                told()
+
+    told()
+    teller = threading.Thread(target=tell_on, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        over.set()
+        _news.set()
+        teller.join()
+        told(ended=True)
+
+
 def complain(message: str, *, rank: int) -> None:
     """A line on stderr from a rank that is alone with its trouble, whatever its number."""
     print(f"isonet2 (rank {rank}): {message}", file=sys.stderr)
@@ -92,21 +171,25 @@ def _add(handler: logging.Handler) -> None:
     _LOGGER.addHandler(handler)
 
 
-def progress(items: Iterable[Item], *, total: int, label: str, unit: str = "item", show: bool = True) -> Iterator[Item]:
+def progress(
+    items: Iterable[Item], *, total: int, label: str, unit: str = "item", first: int = 0, show: bool = True
+) -> Iterator[Item]:
     """Yield `items`, showing how far it is: tqdm's bar on a terminal, one plain line every 30 s elsewhere.
 
-    `show` is false on ranks other than 0.
+    `first` of the `total` were done before. `show` is false on ranks other than 0.
     """
-    if show and sys.stderr.isatty():
+    terminal = show and sys.stderr.isatty()
+    if terminal:
         from tqdm import tqdm
 
-        yield from tqdm(items, total=total, desc=label, unit=unit)
-        return
+        items = tqdm(items, total=total, initial=first, desc=label, unit=unit)
+    expect(total, unit, first=first)
     started = said = time.monotonic()
-    for done, item in enumerate(items, start=1):
+    for done, item in enumerate(items, start=first + 1):
         yield item
+        advance()
         now = time.monotonic()
-        if show and now - said >= EVERY_S and done < total:
+        if show and not terminal and now - said >= EVERY_S and done < total:
             said = now
-            left_s = (now - started) / done * (total - done)
+            left_s = (now - started) / (done - first) * (total - done)
             info(f"{label}: {done} of {total} {unit}s, {left_s:.0f} s left")

@@ -6,16 +6,13 @@ import hashlib
 import importlib
 import json
 import os
-import platform
 import socket
-import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,29 +21,39 @@ from isonet2.errors import Interrupted, IsonetError, LaunchError, UserError
 from isonet2.io.atomic import appeared, sweep, write_text
 from isonet2.io.lock import holding
 from isonet2.io.sealed import read_sealed, write_sealed
-from isonet2.job.container import image_facts
 from isonet2.job.models import STAGES, Extract, Job
-from isonet2.job.resolved import fixed_batch_sizes, resolved_job, resolved_text, with_batch_sizes
+from isonet2.job.resolved import fixed_batch_sizes, resolved_job, with_batch_sizes
 from isonet2.parallel.collectives import all_gather, joined_world, on_every_rank, on_first_rank, stop_if_asked
 from isonet2.parallel.launchers import is_first_rank
 from isonet2.parallel.memory import forget_peak, peak_memory_gb
 from isonet2.parallel.stopping import Stop, time_to_stop
 from isonet2.parallel.world import World, gpu_doubts
+from isonet2.report.progress import PROGRESS, telling
+from isonet2.report.provenance import write_records
 from isonet2.report.records import stage_path
+from isonet2.stages.check import FOLDER as CHECKED
+from isonet2.stages.check import check_in_run
 from isonet2.stages.validate import validate
 
 Facts = dict[str, Any]
+_LONG = ("deconv", "make_mask", "extract", "denoise", "refine", "predict")
 _RESTARTED = ("deconv", "make_mask", "denoise", "refine", "predict")  # what goes on from where it stopped
-_SCHEDULER = ("SLURM_JOB_ID", "SLURM_JOB_PARTITION", "SLURM_RESTART_COUNT", "PBS_JOBID", "LSB_JOBID")
 
 
 def run(
-    job: Job, *, restart: bool = False, always: bool = False, stages: Sequence[str] | None = None
+    job: Job,
+    *,
+    restart: bool = False,
+    always: bool = False,
+    stages: Sequence[str] | None = None,
+    force: bool = False,
 ) -> dict[str, Facts]:
     """Run the job's stages in this process and those beside it: what each found, by its name.
 
-    A stage that finished before with the same settings and inputs is skipped, unless `always`; `restart` runs all of
-    them and begins the training anew. With `stages` only these run, and those before them must have finished.
+    A stage that finished before with the same settings and inputs is skipped, unless `always`, which also sets a
+    training of other settings aside; `restart` runs all of them and begins the training anew. With `stages` only these
+    run, and those before them must have finished. Before the first long one a few tomograms are checked: what is sure
+    to be wrong there stops the run, unless `force` or `always`.
     Raises IsonetError, on every rank, with a sentence for the user; Interrupted if a signal, the file `stop` in the
     job's folder or ISONET2_STOP_AT asked for an end.
     """
@@ -54,16 +61,22 @@ def run(
     wanted = [name for name in STAGES if getattr(job, name) is not None and (stages is None or name in stages)]
     with _early_verdict(job.folder), _together(job, wanted, job.folder / "stop") as world, ExitStack() as stack:
         on_first_rank(world, lambda: stack.enter_context(holding(job.folder)))
+        stack.enter_context(telling(job.folder / PROGRESS, world))
         stack.enter_context(_leaving_a_verdict(job.folder, world))
         on_first_rank(world, lambda: sweep(_own_folders(job)))
         earlier = on_first_rank(world, lambda: resolved_job(job.folder))
         job = with_batch_sizes(job, fixed_batch_sizes(job, None if restart else earlier, world.size))
         hosts = all_gather(world, socket.gethostname())
-        on_first_rank(world, lambda: _write_records(job, world, hosts, earlier))
-        key = ""
+        on_first_rank(world, lambda: write_records(job, world, hosts, earlier))
+        key, checked = "", False
         for name in _up_to(job, wanted[-1]):
             if name in wanted:
-                key, found[name] = _run_stage(name, job, world, key, anew=restart or always, restart=restart)
+                if name in _LONG and not checked:
+                    check_in_run(job, world, force=force or always)
+                    checked = True
+                how = {"restart": True} if restart and name in _RESTARTED else {}
+                how |= {"set_aside": True} if always and name in job.trainings else {}
+                key, found[name] = _run_stage(name, job, world, key, how, anew=restart or always)
             else:
                 key = on_first_rank(world, partial(_finished_key, name, job, key))
     return found
@@ -72,9 +85,9 @@ def run(
 def predict_tomogram(job: Job, index: int) -> None:
     """Predict the one tomogram of this index, as one of many processes that share the job's folder.
 
-    stages/predict/<index>.ok, .fail or .stopped (why, and a word that changes with progress) says how that ended, and
-    <index>.stop asks it, but not the others, to stop. The STAR file and the record are left to `run`, which finds these
-    tomograms finished. Raises IsonetError.
+    stages/predict/<index>.ok, .fail or .stopped (why, and a word that changes with progress) says how that ended,
+    .running how far it is, and <index>.stop asks it, but not the others, to stop. The STAR file and the record are left
+    to `run`, which finds these tomograms finished. Raises IsonetError.
     """
     notes = job.folder / "stages" / "predict"
     notes.mkdir(parents=True, exist_ok=True)
@@ -89,6 +102,8 @@ def predict_tomogram(job: Job, index: int) -> None:
         with _together(job, ["predict"], notes / f"{index}.stop") as world, ExitStack() as stack:
             stack.callback(world.stop.forget)
             on_first_rank(world, lambda: stack.enter_context(holding(job.folder, together=True)))
+            stack.callback((notes / f"{index}.running").unlink, missing_ok=True)
+            stack.enter_context(telling(notes / f"{index}.running", world))
             earlier = on_first_rank(world, lambda: resolved_job(job.folder))
             job = with_batch_sizes(job, fixed_batch_sizes(job, earlier, world.size))
             key = ""
@@ -177,9 +192,12 @@ def _own_folders(job: Job) -> list[Path]:
     """Those in the job's folder that nobody else writes into while this run holds it."""
     sections = [getattr(job, name) for name in STAGES] + [job.extract or Extract()]
     named = [
-        getattr(section, key) for key in ("output_dir", "cache_dir") for section in sections if hasattr(section, key)
+        getattr(section, key)
+        for key in ("output_dir", "cache_dir", "comparison_dir")
+        for section in sections
+        if hasattr(section, key)
     ]
-    folders = [job.path(name).resolve() for name in {"stages", *named}]
+    folders = [job.path(name).resolve() for name in {"stages", CHECKED, *named}]
     return [folder for folder in folders if job.folder.resolve() in folder.parents]
 
 
@@ -197,8 +215,9 @@ def _finished_key(name: str, job: Job, before: str) -> str:
     return key
 
 
-def _run_stage(name: str, job: Job, world: World, key: str, *, anew: bool, restart: bool) -> tuple[str, Facts]:
-    """Run or skip one stage: its key, which that of the stage before is part of, and what it found."""
+def _run_stage(name: str, job: Job, world: World, key: str, how: dict[str, bool], *, anew: bool) -> tuple[str, Facts]:
+    """Run one stage (`how`: in which way), or, unless `anew`, skip it: its key, which that of the stage before is part
+    of, and what it found."""
     stage = importlib.import_module(f"isonet2.stages.{name}")
     key = on_first_rank(world, lambda: _key(name, job, stage.inputs(job), key))
     path = stage_path(job, name)
@@ -208,11 +227,11 @@ def _run_stage(name: str, job: Job, world: World, key: str, *, anew: bool, resta
         return key, before
     stop_if_asked(world, progress=f"{name}: not begun")
     on_first_rank(world, lambda: path.unlink(missing_ok=True))  # it is not true any more, also if this run is stopped
-    log.info(f"{name}: starts on {world.size} rank{'s' if world.size > 1 else ''}")
+    log.begin(name, f"{name}: starts on {world.size} rank{'s' if world.size > 1 else ''}")
     forget_peak(world.device)
     started = time.monotonic()
     try:
-        facts: Facts = stage.run(job, world, **({"restart": True} if restart and name in _RESTARTED else {}))
+        facts: Facts = stage.run(job, world, **how)
     except Interrupted as error:
         error.progress = f"{name}: {error.progress}"
         raise
@@ -259,38 +278,6 @@ def _as_found(job: Job, outputs: Iterable[str]) -> dict[str, list[int] | None]:
         about = path.stat() if path.exists() else None
         found[output] = about and ([] if path == job.path(job.star_file) else [about.st_size, about.st_mtime_ns])
     return found
-
-
-def _write_records(job: Job, world: World, hosts: list[str], earlier: Job | None) -> None:
-    """resolved.yaml: every setting of this run and, of stages that it lacks, of `earlier` ones, whose batch sizes stay
-    fixed; provenance.json: what it runs with, and where."""
-    write_text(job.folder / "resolved.yaml", resolved_text(job, earlier))
-    provenance = {
-        "isonet2": __version__,
-        "git_revision": _git_revision(),
-        "python": platform.python_version(),
-        **{package: version(package) for package in ("torch", "numpy", "scipy", "h5py", "mrcfile")},
-        "hosts": sorted(set(hosts)),
-        "ranks": world.size,
-        "device": world.device,
-        "seed": job.seed,
-        "container": image_facts(os.environ),
-        "scheduler": {name: os.environ[name] for name in _SCHEDULER if name in os.environ},
-        "started": _now(),
-    }
-    write_text(job.folder / "provenance.json", json.dumps(provenance, indent=1) + "\n")
-
-
-def _git_revision() -> str | None:
-    """The commit of the source tree that this package lies in; in an image, of the one that it was made from."""
-    source = Path(__file__).resolve().parent.parent
-    if not (source / ".git").exists():
-        return os.environ.get("ISONET2_REVISION")
-    command = ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def _now() -> str:

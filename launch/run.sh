@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Run a job on the ranks that its resources section asks for; run it again, and it goes on from what is finished.
-#   bash launch/run.sh job.yaml [--launcher auto|local|torchrun|mpirun|srun] [--stages a,b,c] [--restart]
+#   bash launch/run.sh job.yaml [--launcher auto|local|torchrun|mpirun|srun] [--stages a,b,c] [--restart] [--force]
 #                               [--set section.key=value …]
 # auto: srun in a Slurm allocation, mpirun in one of PBS, LSF or SGE, torchrun for several ranks on this machine (or, with
 # NODE_RANK, on several), else one process. Of --stages those run that the job has; ..refine: all before refine, if it has

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Check a job and submit it to Slurm with what its resources section asks for:
-#   bash slurm/submit.sh job.yaml [section.key=value …] [--script refine|denoise|predict] [--restart] [-- sbatch's options …]
+#   bash slurm/submit.sh job.yaml [section.key=value …] [--script refine|denoise|predict] [--restart] [--force] [-- sbatch's options …]
 #   bash slurm/submit.sh job.yaml [section.key=value …] --array[=N] [-- sbatch's options …]
 # --array: predict, one tomogram a task, at most N at once; a job behind it writes the STAR file and the report.
 # Where resources says nothing, slurm/site.env and the #SBATCH lines of slurm/refine.sh (denoise.sh, predict.sh) hold.
@@ -25,7 +25,7 @@ while [ $# -gt 0 ]; do
     --script=*) SCRIPT=${1#*=}; shift ;;
     --array) ARRAY=all; shift ;;
     --array=*) ARRAY=%${1#*=}; shift ;;
-    --restart) RUN=(--restart); shift ;;
+    --restart | --force) RUN+=("$1"); shift ;;
     --set) shift ;; # --set key=value is key=value
     --) shift; break ;;
     -*) echo "submit.sh: $1: unknown option; sbatch's own come after --" >&2; exit 64 ;;

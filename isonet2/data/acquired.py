@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from isonet2.io.star import TomogramRow
+from isonet2.errors import UserError
+from isonet2.io.star import PHASES_FLIPPED, TomogramRow
 from isonet2.io.tilts import read_tilts
 from isonet2.physics.acquisition import Optics, Tilts
 from isonet2.physics.tilts import intervals_of
@@ -28,3 +29,13 @@ def tilts_of(row: TomogramRow, path: Callable[[str], Path]) -> Tilts:
     if row.tilt_file is not None:
         return intervals_of(read_tilts(path(row.tilt_file)))
     return ((row.tilt_min_deg, row.tilt_max_deg),)
+
+
+def check_phases(rows: Iterable[TomogramRow], option: str, *, phaseflipped: bool) -> None:
+    """UserError if the list says of a tomogram the contrary of an option: its CTF would be corrected twice, or not."""
+    for row in rows:
+        if row.phases_flipped is (not phaseflipped):
+            raise UserError(
+                f"{option}: {row.name} is {'not ' if phaseflipped else ''}phase-flipped, as {PHASES_FLIPPED} in the "
+                f"list says: {'leave the option out' if phaseflipped else 'set it'}, or correct the list"
+            )

@@ -43,10 +43,10 @@ def column_read(method: str, training: Training, rows: Sequence[TomogramRow]) ->
     """The column of the STAR file whose maps this training reads; None if it reads halves. UserError if, for want of a
     name, it would be another one for some tomograms than for others."""
     column: str | None = getattr(training, "input_column", None)
-    if column is not None or method in OF_HALVES:
+    if column not in (None, COLUMNS["deconvolved"]) or method in OF_HALVES:
         return column
     without = [row.name for row in rows if row.deconvolved is None]
-    if training.CTF_mode is not None or len(without) == len(rows):
+    if (training.CTF_mode is not None and column is None) or len(without) == len(rows):
         return COLUMNS["tomogram"]
     if without:
         raise UserError(

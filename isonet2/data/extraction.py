@@ -139,7 +139,7 @@ def _make(sources: list[Source], settings: CacheSettings, folder: Path, world: W
         log.info(f"{shard.source.name}: {shard.count} cubes of {settings.cube_size}³ → {folder.name}/{shard.file}")
         return write_shard(shard, settings, folder)
 
-    lines = on_shared_items(world, shards, [shard.count for shard in shards], work)
+    lines = on_shared_items(world, shards, [shard.count for shard in shards], work, unit="shard")
     on_first_rank(world, lambda: write_index(folder, folder.name, settings, lines))
     made = Extraction(folder, lines, seconds=max(all_gather(world, time.monotonic() - started)))
     rate = made.megabytes / made.seconds

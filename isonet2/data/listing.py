@@ -1,84 +1,170 @@
-"""The tomograms of some folders as rows of a list: found, paired by name, checked against each other. No torch here."""
+"""The tomograms of some folders, or of another program, as rows of a list: found, paired by name, checked against each
+other. No torch here."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from isonet2.data.metadata import optics_of, tilts_of
 from isonet2.data.window import Shape
 from isonet2.errors import UserError
 from isonet2.io.coordinates import points_inside, read_coordinates
+from isonet2.io.foreign import Recognised, read_series, recognise
 from isonet2.io.mrc import MrcHeader, read_header
 from isonet2.io.pairing import COORDINATES, TILTS, TOMOGRAMS, one_for_each, pair_by_name
-from isonet2.io.star import TomogramRow
+from isonet2.io.relion import LIST
+from isonet2.io.series import Series
+from isonet2.io.star import FILES, PHASES_FLIPPED, TomogramRow
 from isonet2.io.tilts import read_tilts
 from isonet2.job.models import Job, PrepareStar
 from isonet2.job.plan import SAMPLES_BY_DEFAULT
-from isonet2.job.preparing import TILT_MAX, TILT_MIN, TILT_STEP
-from isonet2.physics.tilts import median_step
 
-_SAME_TILT_DEG = 0.5  # the alignment of a series may turn all of it by so much
+_ROLES = {"full": "tomogram", "even": "half1", "odd": "half2"}
 
 
 @dataclass(frozen=True)
 class _Found:
-    """One tomogram: its files by role (full, even, odd) as the STAR file names them, and the header they share."""
+    """One tomogram: its files by role (full, even, odd) as the STAR file names them, the header they share, and what is
+    known about it."""
 
     name: str
     files: dict[str, str]
     header: MrcHeader
+    series: Series
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A row, and the tilts to be written as its list of tilts, if it has none yet."""
+
+    row: TomogramRow
+    tilts_deg: tuple[float, ...]
+
+
+def program_of(job: Job, section: PrepareStar) -> Recognised | None:
+    """Which program left the tomograms; None for plain folders."""
+    if not section.imports or section.full is None:
+        return None
+    found = recognise(job.path(section.full), section.source)
+    return None if found.source == "folders" else found
 
 
 def list_tomograms(job: Job, section: PrepareStar, warn: Callable[[str], None]) -> list[TomogramRow]:
-    """The rows of the STAR file, in the order of the tomograms' names; averages that are to be made are not named yet.
+    """The rows of the STAR file, as list_with_tilts finds them, before lists of tilts are written."""
+    return [each.row for each in list_with_tilts(job, section, warn)]
+
+
+def list_with_tilts(job: Job, section: PrepareStar, warn: Callable[[str], None]) -> list[Listed]:
+    """The rows of the STAR file, of folders in the order of the names; averages that are to be made are not named yet.
 
     Of tomograms and masks only headers are read. UserError, in one line, for folders and files that are missing, have
-    no partner or do not fit each other, and for settings that contradict them; `warn` is told what is doubtful.
+    no partner or do not fit each other, and for settings that contradict them; `warn` is told what is doubtful, and
+    what no metadata say.
     """
-    found = _find(job, section)
+    program = program_of(job, section)
+    found = _find(job, section) if program is None else _imported(job, section, program, warn)
+    series = [tomogram.series for tomogram in found]
     sizes = _pixel_sizes(section, found, warn)
-    defocus = _one_for_each("defocus", section.defocus, len(found))
-    tilts = _tilts(job, section, found)
+    optics = optics_of(section, series, warn, imported=program is not None)
+    tilts = tilts_of(section, series, warn, imported=program is not None)
     masks = _masks(job, section, found)
     points = _coordinates(job, section, found)
     counts = _counts(job, section, found, points, warn)
+    rows = [
+        _row(job, n, tomogram, {"pixel_size_angstrom": size, **optic, **tilt.fields, "number_subtomos": count})
+        for n, (tomogram, size, optic, tilt, count) in enumerate(zip(found, sizes, optics, tilts, counts, strict=True))
+    ]
+    given: list[dict[str, Any]] = [
+        {"mask": mask, "coordinates": point} for mask, point in zip(masks, points, strict=True)
+    ]
     return [
-        TomogramRow(
-            index=n + 1,
-            tomogram=tomogram.files.get("full"),
-            half1=tomogram.files.get("even"),
-            half2=tomogram.files.get("odd"),
-            pixel_size_angstrom=sizes[n],
-            defocus_angstrom=defocus[n],
-            voltage_kv=section.voltage,
-            cs_mm=section.cs,
-            amplitude_contrast=section.ac,
-            **tilts[n],
-            mask=masks[n],
-            coordinates=points[n],
-            number_subtomos=counts[n],
+        Listed(
+            replace(_named(job, row), **{name: file for name, file in files.items() if file is not None}), tilt.listed
         )
-        for n, tomogram in enumerate(found)
+        for row, files, tilt in zip(rows, given, tilts, strict=True)
     ]
 
 
+def _row(job: Job, number: int, found: _Found, fields: Mapping[str, Any]) -> TomogramRow:
+    """The row of a tomogram; what IsoNet2's own list says is kept, but for `fields`."""
+    files = {_ROLES[role]: name for role, name in found.files.items()}
+    values: dict[str, Any] = {**files, **fields, "extra": _extra(job, found.series)}
+    if found.series.row is not None:
+        return replace(found.series.row, **{"tilt_file": None, **values})
+    return TomogramRow(index=number + 1, **values)
+
+
+def _named(job: Job, row: TomogramRow) -> TomogramRow:
+    """The row with the whole paths in it named as the job does."""
+    files: dict[str, Any] = {
+        name: job.name(Path(file)) for name in FILES if (file := getattr(row, name)) and Path(file).is_absolute()
+    }
+    return replace(row, **files)
+
+
+def files_listed(job: Job, section: PrepareStar, program: Recognised) -> dict[str, Path]:
+    """Every file that the rows of another program depend on, by its name."""
+    series = read_series(program, lambda _: None, pixel_size_angstrom=_asked(section))
+    return {str(path): path for each in series for path in (*each.files.values(), *each.metadata)}
+
+
+def _asked(section: PrepareStar) -> float | None:
+    return None if section.pixel_size == "auto" else section.pixel_size
+
+
+def _extra(job: Job, series: Series) -> dict[str, str]:
+    """The further columns of a row."""
+    flipped = {} if series.phases_flipped is None else {PHASES_FLIPPED: str(int(series.phases_flipped))}
+    of_list = {} if series.relion_list is None else {LIST: job.name(series.relion_list)}
+    return {**(series.row.extra if series.row else {}), **of_list, **flipped}
+
+
+def _imported(job: Job, section: PrepareStar, program: Recognised, warn: Callable[[str], None]) -> list[_Found]:
+    """The tomograms of another program, in its order. UserError if the files of one differ in shape, and if our list
+    would take the place of another one."""
+    if job.path(job.star_file).resolve() == program.path.resolve():
+        raise UserError(f"{program.path}: is never changed: name the list that is to be made by --star_name")
+    found = []
+    for series in read_series(program, warn, pixel_size_angstrom=_asked(section)):
+        first, *others = series.files.values()
+        header = read_header(first)
+        for other in others:
+            _check_shape(other, header.shape, first)
+        if section.create_average and ("full" in series.files or "even" not in series.files):
+            raise UserError(
+                "prepare_star.create_average: is for tomograms that have halves and no average; leave it out"
+            )
+        files = {role: job.name(path) for role, path in series.files.items()}
+        found.append(_Found(series.name, files, header, series))
+    return found
+
+
 def _find(job: Job, section: PrepareStar) -> list[_Found]:
-    """The tomograms in the order of their names. UserError if the files of one differ in shape."""
+    """The tomograms of folders in the order of their names. UserError if the files of one differ in shape."""
     if section.full and section.create_average:
         raise UserError("prepare_star.create_average: the averages would take the place of full; leave one of them out")
     given = {role: name for role in ("full", "even", "odd") if (name := getattr(section, role)) is not None}
+    pairs = pair_by_name({role: job.path(folder) for role, folder in given.items()})
+    lists: Sequence[Path | None] = [None] * len(pairs)
+    if section.tilt_folder is not None:
+        lists = one_for_each(list(pairs), job.path(section.tilt_folder), TILTS, word="tilts")
     found = []
-    for name, paths in pair_by_name({role: job.path(folder) for role, folder in given.items()}).items():
+    for (name, paths), tilts in zip(pairs.items(), lists, strict=True):
         first, *others = paths.values()
         header = read_header(first)
         for other in others:
             _check_shape(other, header.shape, first)
-        found.append(_Found(name, {role: str(Path(given[role]) / path.name) for role, path in paths.items()}, header))
+        files = {role: str(Path(given[role]) / path.name) for role, path in paths.items()}
+        series = Series(name=name, files=paths)
+        if tilts is not None:
+            series = replace(series, metadata=(tilts,), tilts_deg=read_tilts(tilts))
+        found.append(_Found(name, files, header, series))
     return found
 
 
@@ -90,61 +176,28 @@ def _check_shape(path: Path, shape: Shape, like: Path) -> None:
 
 
 def _pixel_sizes(section: PrepareStar, found: Sequence[_Found], warn: Callable[[str], None]) -> list[float]:
-    """The size that the user gave, or those of the headers (6 digits: they are quotients of float32)."""
+    """The size that the user gave, or the metadata, or those of the headers (6 digits: they are quotients of float32).
+
+    `warn` is told of headers that say otherwise.
+    """
     in_headers = [float(f"{tomogram.header.pixel_size_angstrom[2]:.6g}") for tomogram in found]
-    unset = [tomogram.name for tomogram, size in zip(found, in_headers, strict=True) if size in (0.0, 1.0)]
-    if section.pixel_size == "auto":
-        if unset:
-            raise UserError(
-                f"prepare_star.pixel_size: the header of {unset[0]} (of {len(unset)}) has none; give it in Å"
-            )
-        return in_headers
-    given = section.pixel_size
-    other = [size for size in in_headers if size not in (0.0, 1.0) and abs(size / given - 1) > 0.01]
-    if other:
-        warn(
-            f"prepare_star: pixel_size {given:g} Å is used, though {len(other)} headers say otherwise ({other[0]:g} Å)"
-        )
-    return [given] * len(found)
-
-
-def _one_for_each(option: str, values: Sequence[float], count: int) -> list[float]:
-    if len(values) not in (1, count):
-        raise UserError(f"prepare_star.{option}: {len(values)} values for {count} tomograms; give one, or one for each")
-    return list(values) * (count if len(values) == 1 else 1)
-
-
-def _tilts(job: Job, section: PrepareStar, found: Sequence[_Found]) -> list[dict[str, Any]]:
-    """The fields of each row that say how it was tilted: from its list of tilts, or as the user said."""
-    lows = _one_for_each("tilt_min", section.tilt_min or (TILT_MIN,), len(found))
-    highs = _one_for_each("tilt_max", section.tilt_max or (TILT_MAX,), len(found))
-    if section.tilt_folder is None:
-        step = section.tilt_step or TILT_STEP
-        return [
-            {"tilt_min_deg": low, "tilt_max_deg": high, "tilt_step_deg": step}
-            for low, high in zip(lows, highs, strict=True)
-        ]
-    paths = one_for_each([tomogram.name for tomogram in found], job.path(section.tilt_folder), TILTS, word="tilts")
-    listed = [read_tilts(path) for path in paths]
-    for path, tilts, low, high in zip(paths, listed, lows, highs, strict=True):
-        if section.tilt_min:
-            _check_tilt("tilt_min", low, min(tilts), path)
-        if section.tilt_max:
-            _check_tilt("tilt_max", high, max(tilts), path)
-    return [
-        {
-            "tilt_file": str(Path(section.tilt_folder) / path.name),
-            "tilt_min_deg": min(tilts),
-            "tilt_max_deg": max(tilts),
-            "tilt_step_deg": float(f"{median_step(tilts):.6g}"),  # a difference of decimal fractions
-        }
-        for path, tilts in zip(paths, listed, strict=True)
+    said = [_asked(section) or _said(tomogram.series) or size for tomogram, size in zip(found, in_headers, strict=True)]
+    unset = [tomogram.name for tomogram, size in zip(found, said, strict=True) if size in (0.0, 1.0)]
+    if unset and section.pixel_size == "auto":
+        raise UserError(f"prepare_star.pixel_size: the header of {unset[0]} (of {len(unset)}) has none; give it in Å")
+    other = [
+        (used, size)
+        for used, size in zip(said, in_headers, strict=True)
+        if size not in (0.0, 1.0) and abs(size / used - 1) > 0.01
     ]
+    if other:
+        used, size = other[0]
+        warn(f"prepare_star: pixel_size {used:g} Å is used, though {len(other)} headers say otherwise ({size:g} Å)")
+    return said
 
 
-def _check_tilt(option: str, given: float, listed: float, path: Path) -> None:
-    if abs(given - listed) > _SAME_TILT_DEG:
-        raise UserError(f"prepare_star.{option}: {given:g}, but {path} says {listed:g}; correct one, or leave it out")
+def _said(series: Series) -> float | None:
+    return series.row.pixel_size_angstrom if series.row else series.pixel_size_angstrom
 
 
 def _masks(job: Job, section: PrepareStar, found: Sequence[_Found]) -> list[str | None]:
@@ -173,7 +226,10 @@ def _counts(
     warn: Callable[[str], None],
 ) -> list[int]:
     """Cubes to cut from each tomogram: its points where there are any, else as asked for, else a share."""
-    if section.number_subtomos == "auto":
+    rows = [tomogram.series.row for tomogram in found]
+    if section.number_subtomos == "auto" and all(rows):
+        counts = [row.number_subtomos for row in rows if row]
+    elif section.number_subtomos == "auto":
         counts = _shared_out(SAMPLES_BY_DEFAULT, [math.prod(tomogram.header.shape) for tomogram in found])
     else:
         counts = [section.number_subtomos] * len(found)

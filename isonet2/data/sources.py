@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from isonet2 import log
 from isonet2.data.acquired import optics_of, tilts_of
-from isonet2.data.window import Shape
+from isonet2.data.window import Readable, Shape
 from isonet2.errors import UserError
 from isonet2.io.coordinates import points_inside, read_coordinates
 from isonet2.io.mrc import Volume, open_volume, read_header
@@ -177,11 +177,16 @@ def _by(shape: Shape) -> str:
 
 def normalisation_of(volumes: Sequence[Volume], how: Standard = "ours") -> Normalisation:
     """The affine map that the maps of one tomogram share. UserError if the middle of it is constant."""
-    slab, measure = _STANDARDS[how]
     try:
-        return measure([_central_planes(volume, slab) for volume in volumes])
+        return standardised(volumes, how)
     except ValueError as error:
         raise UserError(f"{volumes[0].path}: {error}") from None
+
+
+def standardised(volumes: Sequence[Readable], how: Standard) -> Normalisation:
+    """The same of any volumes. ValueError if the middle is constant."""
+    slab, measure = _STANDARDS[how]
+    return measure([_central_planes(volume, slab) for volume in volumes])
 
 
 Standard = Literal["ours", "isonet2 moments", "isonet2 percentiles"]
@@ -193,6 +198,6 @@ _STANDARDS: dict[Standard, tuple[int, Callable[[Sequence[Iterable[Array]]], Norm
 """How a tomogram is standardised by us, and by IsoNet2 for networks that it has trained."""
 
 
-def _central_planes(volume: Volume, slab: int) -> Iterator[Array]:
+def _central_planes(volume: Readable, slab: int) -> Iterator[Array]:
     first, last = central_slab(volume.shape[0], slab)
-    return (volume[z : z + 1] for z in range(first, last))
+    return (volume[z : z + 1, :, :] for z in range(first, last))

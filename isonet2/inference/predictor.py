@@ -104,6 +104,31 @@ def _add(result: Array, tile: Array, axes: tuple[Tile, Tile, Tile], planes: rang
     ]
 
 
+def rows_of_each(
+    maps: Sequence[Readable],
+    predictors: Sequence[Predictor],
+    tiling: Tiling,
+    row: int,
+    *,
+    normalisation: Normalisation,
+    tilts_deg: Tilts,
+) -> list[Array]:
+    """One row of each of the halves, or of one map by each of two networks: the first half by the first network and the
+    second by the second, if there are as many."""
+    return [
+        predictors[n % len(predictors)].row(
+            maps[n % len(maps)], tiling, row, normalisation=normalisation, tilts_deg=tilts_deg
+        )
+        for n in range(max(len(maps), len(predictors)))
+    ]
+
+
+def mean_of(rows: Sequence[Array]) -> Array:
+    """Of the halves, the prediction."""
+    mean: Array = sum(rows[1:], rows[0]) / np.float32(len(rows))
+    return mean
+
+
 class Planes(Protocol):
     """What one row of tiles adds: a plane (y, x) for each of `tiling.planes_of_row(row)`, counted from 0."""
 

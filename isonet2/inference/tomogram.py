@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,17 +16,20 @@ import numpy.typing as npt
 from isonet2.data.filtered import phase_flip_of
 from isonet2.data.sources import Source, Standard, normalisation_of
 from isonet2.data.tiles import Tiling, tile_volume
-from isonet2.inference.predictor import Predictor, add_rows
+from isonet2.errors import UserError
+from isonet2.inference.predictor import Predictor, add_rows, mean_of, rows_of_each
 from isonet2.io.atomic import appeared
 from isonet2.io.fingerprint import fingerprint
 from isonet2.io.finished import is_finished, mark_finished
-from isonet2.io.mrc import read_header, writing_mrc
+from isonet2.io.float16 import loss_in_float16
+from isonet2.io.mrc import Voxel, read_header, writing_mrc
 from isonet2.io.parts import Parts, has_part, read_plane, write_part
 from isonet2.job.models import Predict
 from isonet2.physics.normalise import Normalisation
 
 Array = npt.NDArray[np.float32]
 _ENDINGS = ("", "_half1", "_half2")
+_DTYPES: dict[str, type[Voxel]] = {"float32": np.float32, "float16": np.float16}
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,14 @@ class Prediction:
     standard: Standard
     tiling: Tiling
     outputs: tuple[Path, ...]
+    dtype: Literal["float32", "float16"]
     key: str
-    """Changes with everything that the result depends on."""
+    """Changes with everything that the rows of tiles depend on."""
+
+    @property
+    def finished_key(self) -> str:
+        """Changes with everything that the outputs depend on."""
+        return self.key if self.dtype == "float32" else f"{self.key} {self.dtype}"
 
     @property
     def parts(self) -> Parts:
@@ -77,8 +87,19 @@ def plan_prediction(
         standard=standard,
         tiling=tile_volume(source.shape, side=cube_size, padding_factor=section.padding_factor),
         outputs=tuple(folder / f"{stem}{ending}.mrc" for ending in (_ENDINGS if keeps else _ENDINGS[:1])),
+        dtype=section.output_dtype,
         key=key,
     )
+
+
+def check_dtype(prediction: Prediction) -> None:
+    """UserError if the densities of this tomogram, which its prediction has too, would suffer from float16."""
+    if prediction.dtype == "float16":
+        scale = _shared_normalisation(prediction.source, prediction.standard, prediction.key)
+        if why := loss_in_float16(scale.mean, scale.std):
+            raise UserError(
+                f"predict.output_dtype: float16 does not suit {prediction.source.name}: {why}: take float32"
+            )
 
 
 def predict_row(prediction: Prediction, row: int, predictors: Sequence[Predictor]) -> None:
@@ -92,19 +113,16 @@ def predict_row(prediction: Prediction, row: int, predictors: Sequence[Predictor
         return
     with source.opened() as maps:
         flip = phase_flip_of(source.optics) if prediction.phase_flip else None
-        found = [
-            predictors[n % len(predictors)].row(
-                flip(maps[n % len(maps)]) if flip else maps[n % len(maps)],
-                prediction.tiling,
-                row,
-                normalisation=_shared_normalisation(source, prediction.standard, prediction.key),
-                tilts_deg=source.tilts_deg,
-            )
-            for n in range(max(len(maps), len(predictors)))
-        ]
+        found = rows_of_each(
+            [flip(volume) for volume in maps] if flip else maps,
+            predictors,
+            prediction.tiling,
+            row,
+            normalisation=_shared_normalisation(source, prediction.standard, prediction.key),
+            tilts_deg=source.tilts_deg,
+        )
     for output in missing:
-        mean_or_half: Array = found[output - 1] if output else sum(found[1:], found[0]) / np.float32(len(found))
-        write_part(prediction.waiting_row(output, row), mean_or_half)
+        write_part(prediction.waiting_row(output, row), found[output - 1] if output else mean_of(found))
 
 
 @lru_cache(maxsize=4)
@@ -126,7 +144,7 @@ class _WaitingRow:
 
 def is_predicted(prediction: Prediction) -> bool:
     """Whether the outputs are there and unharmed; then no rows are left either."""
-    done = all(is_finished(output, prediction.key) for output in prediction.outputs)
+    done = all(is_finished(output, prediction.finished_key) for output in prediction.outputs)
     if done:
         prediction.parts.forget()
     return done
@@ -140,8 +158,9 @@ def put_together(prediction: Prediction) -> None:
     for output, path in enumerate(prediction.outputs):
         rows = [_WaitingRow(appeared(prediction.waiting_row(output, row))) for row in range(len(tiling.z))]
         size = source.optics.pixel_size_angstrom
-        with writing_mrc(path, source.shape, header=header, pixel_size_angstrom=size) as volume:
+        dtype = _DTYPES[prediction.dtype]
+        with writing_mrc(path, source.shape, header=header, pixel_size_angstrom=size, dtype=dtype) as volume:
             for plane in add_rows(tiling, rows):
                 volume.append(normalisation.to_file(plane)[None])
-        mark_finished(path, prediction.key)
+        mark_finished(path, prediction.finished_key)
     prediction.parts.forget()

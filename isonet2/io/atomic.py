@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import shutil
 import socket
 import time
 from collections.abc import Iterable, Iterator
@@ -25,23 +26,54 @@ def replacing(path: Path) -> Iterator[Path]:
     The neighbour is on the same file system, its name is unique to this process, its bytes are on disk before the
     rename, and so is the rename before the next line runs. The suffix is kept: writers that look at it still work.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    before, after = f".{path.stem}.{socket.gethostname()}.", f".part{path.suffix}"
-    for left in path.parent.glob(f"{glob.escape(before)}*{glob.escape(after)}"):
-        if not _runs(left.name.removeprefix(before).removesuffix(after)):
-            left.unlink(missing_ok=True)  # of a process of this machine that was killed
-    part = path.with_name(f"{before}{os.getpid()}{after}")
+    part = _neighbour(path)
     try:
         yield part
         _fsync(part)
         part.replace(path)
     except BaseException:
-        part.unlink(missing_ok=True)
+        _remove(part)
         raise
     _fsync(path.parent)
 
 
-def _runs(process: str) -> bool:
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """The same for a folder: once all that was written into the neighbour is on disk, what was there before is removed,
+    and the neighbour takes its name."""
+    part = _neighbour(path)
+    part.mkdir()
+    try:
+        yield part
+        for written in (*part.rglob("*"), part):
+            _fsync(written)
+        _remove(path)
+        part.replace(path)
+    except BaseException:
+        _remove(part)
+        raise
+    _fsync(path.parent)
+
+
+def _neighbour(path: Path) -> Path:
+    """A name beside `path` for this process; what others of this machine left there as they were killed is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before, after = f".{path.stem}.{socket.gethostname()}.", f".part{path.suffix}"
+    for left in path.parent.glob(f"{glob.escape(before)}*{glob.escape(after)}"):
+        if not process_runs(left.name.removeprefix(before).removesuffix(after)):
+            _remove(left)
+    return path.with_name(f"{before}{os.getpid()}{after}")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def process_runs(process: str) -> bool:
+    """Whether a process of this machine has this number."""
     try:
         os.kill(int(process), 0)
     except ProcessLookupError:
@@ -55,7 +87,7 @@ def sweep(folders: Iterable[Path]) -> None:
     """Remove what killed processes, of whatever machine, left in `folders`, where nobody but the caller writes."""
     for left in (path for folder in folders for path in folder.rglob(".*.part*")):
         if _PART.fullmatch(left.name):
-            left.unlink(missing_ok=True)
+            _remove(left)
 
 
 def appeared(path: Path, *, patience_s: float = 60.0) -> Path:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from isonet2.errors import UserError
 from isonet2.io.atomic import existing_file
 from isonet2.io.imod import read_contours
-from isonet2.io.star import read_loops
+from isonet2.io.star_text import read_loops
 
 _LABELS = ("rlnCoordinateZ", "rlnCoordinateY", "rlnCoordinateX")
 _TOMOGRAM = ("rlnTomoName", "rlnMicrographName")  # RELION's words for where a particle is

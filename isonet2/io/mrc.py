@@ -17,13 +17,16 @@ from numpy.typing import NDArray
 
 from isonet2.errors import UserError
 from isonet2.io.atomic import existing_file, replacing
+from isonet2.io.float16 import as_float16
 
 Triple = tuple[float, float, float]
 Shape = tuple[int, int, int]
 Order = Literal["<", ">"]
+Voxel = np.float32 | np.float16 | np.int8
 _VOXELS = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 _LARGEST_SIDE = 65535  # a larger one was read in the wrong byte order, or is no size at all
 _LABEL = "written by isonet2"
+_MODES: dict[type[Voxel], int] = {np.int8: 0, np.float32: 2, np.float16: 12}
 
 
 @dataclass(frozen=True)
@@ -205,7 +208,9 @@ class _Writer:
         self._least, self._most, self._mean, self._squares = math.inf, -math.inf, 0.0, 0.0
 
     def append(self, slab: NDArray[Any]) -> None:
-        """Write the next planes: (planes, y, x), of the type that was announced."""
+        """Write the next planes: (planes, y, x), of the type that was announced; what becomes float16 is rounded."""
+        if self._dtype == np.float16:
+            slab = as_float16(slab, self._path)
         assert slab.dtype == self._dtype, f"{slab.dtype} does not go into a file of {self._dtype}"
         assert slab.shape[1:] == self._shape[1:], f"a slab of {slab.shape} does not fit a volume of {self._shape}"
         for plane in slab:
@@ -234,14 +239,14 @@ def writing_mrc(
     *,
     header: MrcHeader | None,
     pixel_size_angstrom: float,
-    dtype: type[np.float32] | type[np.int8] = np.float32,
+    dtype: type[Voxel] = np.float32,
 ) -> Iterator[_Writer]:
     """A writer whose `append(slab)` takes the planes of a (z, y, x) volume in order; the file is whole or absent.
 
     `header` is that of the tomogram it was made from: voxel size (where it agrees with `pixel_size_angstrom`), origin,
-    start, labels and extended header are kept. float32 is mode 2, int8 mode 0. Memory: one plane.
+    start, labels and extended header are kept. float32 is mode 2, float16 mode 12, int8 mode 0. Memory: one plane.
     """
-    fields = _new_fields(shape, header, pixel_size_angstrom, mode=2 if dtype is np.float32 else 0)
+    fields = _new_fields(shape, header, pixel_size_angstrom, mode=_MODES[dtype])
     with replacing(path) as part, part.open("wb") as file:
         file.write(fields.tobytes() + (header.extended_header if header else b""))
         writer = _Writer(file, path, shape, np.dtype(dtype))
@@ -252,7 +257,7 @@ def writing_mrc(
         file.write(fields.tobytes())
 
 
-def _new_fields(shape: Shape, header: MrcHeader | None, pixel_size_angstrom: float, mode: Literal[0, 2]) -> Any:
+def _new_fields(shape: Shape, header: MrcHeader | None, pixel_size_angstrom: float, mode: int) -> Any:
     fields = np.zeros((), HEADER_DTYPE.newbyteorder("<"))
     steps = voxel_size(header, pixel_size_angstrom)
     for axis, size, step, number in zip("zyx", shape, steps, (3, 2, 1), strict=True):

@@ -1,7 +1,6 @@
 """The list of tomograms, `tomograms.star`: one row for each, with IsoNet2's columns and whatever else it holds.
 
-It is read and written here without a library: starfile turns o'brien into o"brien and drops what follows a #, and
-needs pandas. Here is also the only place where an empty cell is the word None.
+Here is the only place where an empty cell is the word None.
 """
 
 from __future__ import annotations
@@ -10,13 +9,14 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from isonet2 import log
 from isonet2.errors import UserError
-from isonet2.io.atomic import existing_file, write_text
-
-Loop = tuple[list[str], list[list[str]]]
+from isonet2.io.atomic import write_text
+from isonet2.io.star_text import Loop, quoted, read_loops
 
 COLUMNS = {
     "index": "rlnIndex",
@@ -41,9 +41,9 @@ COLUMNS = {
     "denoised": "rlnDenoisedTomoName",
 }
 _OURS = {"tilt_file"}  # unknown to IsoNet2, so only written where it says something
+PHASES_FLIPPED = "rlnCtfDataArePhaseFlipped"  # RELION's word: 1 if they are, 0 if not, absent where nobody knows
 _FIELDS = {label: name for name, label in COLUMNS.items()}
 _EMPTY = {"", "none", "nan", "<na>"}
-_TOKEN = re.compile(r"""\s*(?:'(.*?)'(?=\s|$)|"(.*?)"(?=\s|$)|(\S+))""")
 _BETWEEN = r"[ _.\-]"
 _HALF = re.compile(rf"(?:^|{_BETWEEN})(evn|even|half1|odd|half2)(?={_BETWEEN}|$)", re.IGNORECASE)
 
@@ -82,10 +82,15 @@ class TomogramRow:
         assert self.half1 is not None
         return name_without_half(Path(self.half1))
 
+    @property
+    def phases_flipped(self) -> bool | None:
+        """Whether the maps are phase-flipped; None where the list does not say."""
+        return {"1": True, "0": False}.get(self.extra.get(PHASES_FLIPPED, ""))
+
 
 _INTEGERS = {"index", "number_subtomos"}
 _NUMBERS = {column.name for column in fields(TomogramRow) if column.type == "float"}
-_FILES = set(COLUMNS) - _INTEGERS - _NUMBERS
+FILES = set(COLUMNS) - _INTEGERS - _NUMBERS
 _REQUIRED = ("index", "pixel_size_angstrom", "tilt_min_deg", "tilt_max_deg", "number_subtomos")
 
 
@@ -106,7 +111,12 @@ def name_without_half(path: Path) -> str:
 
 def read_star(path: Path) -> list[TomogramRow]:
     """The rows of `path`. UserError for a missing column or value, and for two rows with one index or one name."""
-    columns, table = _read_table(path)
+    columns, table = read_table(path)
+    if "rlnImageName" in columns and COLUMNS["tomogram"] not in columns:
+        raise UserError(
+            f"{path}: a list of subtomograms, as extract of IsoNet 1 writes it: here the list of tomograms is what is "
+            "asked for, and cubes are cut when they are needed: isonet2 prepare_star makes it"
+        )
     for name in _REQUIRED:
         if COLUMNS[name] not in columns:
             raise UserError(f"{path}: column {COLUMNS[name]} is missing; make the file with prepare_star, or add it")
@@ -130,7 +140,7 @@ def _row(cells: Mapping[str, str], place: str) -> TomogramRow:
 
 
 def _value(name: str, text: str, place: str) -> Any:
-    if name in _FILES:
+    if name in FILES:
         return None if text.lower() in _EMPTY else text
     try:
         number = float(text)
@@ -153,15 +163,22 @@ def _check_distinct(rows: Sequence[TomogramRow], path: Path) -> None:
 
 
 def file_in_column(row: TomogramRow, column: str) -> str | None:
-    """The file that `row` names in the column with this label, known or not. UserError if there is no such column."""
+    """The file that `row` names in the column with this label, known or not; for want of a deconvolved tomogram, with a
+    warning, the one that it would be made of. UserError if there is no such column."""
     name = _FIELDS.get(column)
-    if name in _FILES:
+    if name in FILES:
         file: str | None = getattr(row, name)
+        if name == "deconvolved" and file is None and row.tomogram is not None:
+            _warn_once(f"{row.name}: {column} is empty, {COLUMNS['tomogram']} is read instead")
+            return row.tomogram
         return file
     if column not in row.extra:
-        known = ", ".join(COLUMNS[name] for name in COLUMNS if name in _FILES)
+        known = ", ".join(COLUMNS[name] for name in COLUMNS if name in FILES)
         raise UserError(f"input_column {column}: not a column of files; take one of {known}")
     return None if row.extra[column].lower() in _EMPTY else row.extra[column]
+
+
+_warn_once = cache(log.warn)
 
 
 def write_star(path: Path, rows: Sequence[TomogramRow]) -> None:
@@ -170,12 +187,12 @@ def write_star(path: Path, rows: Sequence[TomogramRow]) -> None:
     known = [name for name in COLUMNS if name not in _OURS or any(getattr(row, name) for row in rows)]
     extra = list(dict.fromkeys(label for row in rows for label in row.extra))
     table = [[_text(getattr(row, name)) for name in known] + [row.extra.get(x, "None") for x in extra] for row in rows]
-    _write_table(path, [*(COLUMNS[name] for name in known), *extra], table)
+    write_table(path, [*(COLUMNS[name] for name in known), *extra], table)
 
 
 def update_rows(path: Path, changes: Mapping[int, Mapping[str, Any]]) -> None:
     """Set fields of the rows with these indices, as in {3: {"mask": "mask/a.mrc"}}; every other cell stays as it is."""
-    columns, table = _read_table(path)
+    columns, table = read_table(path)
     place = {int(float(cells[columns.index(COLUMNS["index"])])): cells for cells in table}
     for index, change in changes.items():
         for name, value in change.items():
@@ -184,7 +201,7 @@ def update_rows(path: Path, changes: Mapping[int, Mapping[str, Any]]) -> None:
                 for cells in table:
                     cells.append("None")
             place[index][columns.index(COLUMNS[name])] = _text(value)
-    _write_table(path, columns, table)
+    write_table(path, columns, table)
 
 
 def update_row(path: Path, index: int, **changed: Any) -> None:
@@ -212,7 +229,8 @@ def select_rows(rows: Sequence[TomogramRow], tomo_idx: str | None) -> list[Tomog
     return [row for row in rows if row.index in wanted]
 
 
-def _read_table(path: Path) -> Loop:
+def read_table(path: Path) -> Loop:
+    """The labels and rows of the only block of `path`, as text. UserError if there are more, or no row."""
     loops = read_loops(path)
     if len(loops) != 1 or not loops[0][1]:
         raise UserError(f"{path}: not a list of tomograms, which is one block of at least one row")
@@ -223,52 +241,12 @@ def _read_table(path: Path) -> Loop:
     return columns, table
 
 
-def read_loops(path: Path) -> list[Loop]:
-    """Every block of a STAR file: its labels (without the underscore) and its rows of cells, all as text."""
-    try:
-        text = existing_file(path, what="STAR file").read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a STAR file, which is text in UTF-8") from None
-    loops: list[Loop] = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        cells = _cells(line)
-        if not cells or cells == ["loop_"]:
-            continue
-        if cells[0].startswith("data_") and len(cells) == 1:
-            loops.append(([], []))
-        elif not loops:
-            raise UserError(f"{path}:{number}: not a STAR file: {cells[0]!r} before any data_ block")
-        elif line.lstrip().startswith("_") and not loops[-1][1]:
-            loops[-1][0].append(cells[0][1:])
-        elif len(cells) == len(loops[-1][0]):
-            loops[-1][1].append(cells)
-        else:
-            columns = len(loops[-1][0])
-            raise UserError(f"{path}:{number}: {len(cells)} values for {columns} columns; quote what holds a space")
-    return loops
-
-
-def _cells(line: str) -> list[str]:
-    cells = []
-    for match in _TOKEN.finditer(line):
-        if match[3] is not None and match[3].startswith("#"):
-            break
-        cells.append(next(text for text in match.groups() if text is not None))
-    return cells
-
-
 def _text(value: Any) -> str:
     return repr(float(value)) if isinstance(value, float) else str(value)
 
 
-def _write_table(path: Path, columns: Sequence[str], table: Sequence[Sequence[str]]) -> None:
+def write_table(path: Path, columns: Sequence[str], table: Sequence[Sequence[str]]) -> None:
+    """A file of one block, with these labels and rows, in place of `path`."""
     labels = [f"_{label} #{n}" for n, label in enumerate(columns, start=1)]
-    lines = ["\t".join(_quoted(cell, path) for cell in cells) for cells in table]
+    lines = ["\t".join(quoted(cell, path) for cell in cells) for cells in table]
     write_text(path, "\n".join(["", "data_", "", "loop_", *labels, *lines, "", ""]))
-
-
-def _quoted(cell: str, path: Path) -> str:
-    for text in (cell, f'"{cell}"', f"'{cell}'"):
-        if _cells(text) == [cell] and not text.startswith(("_", "data_", "loop_")):
-            return text
-    raise UserError(f"{path}: {cell!r} cannot be written into a STAR file; rename it")

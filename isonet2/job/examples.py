@@ -6,6 +6,8 @@ EXAMPLES = {
         "isonet2 prepare_star --even tomoset/EVN --odd tomoset/ODD --pixel_size 5.35 --number_subtomos 800",
         "isonet2 prepare_star -e EVN -o ODD --create_average",
         "isonet2 prepare_star tomograms --tilt_min -51 --tilt_max 60",
+        "isonet2 prepare_star relion/Tomograms/job012/tomograms.star",
+        "isonet2 prepare_star warp_tiltseries --from warp --pixel_size 10",
     ),
     "deconv": (
         "isonet2 deconv tomograms.star",
@@ -39,5 +41,10 @@ EXAMPLES = {
         "isonet2 fsc tomograms.star --with_mask",
         "isonet2 fsc half1.mrc half2.mrc --tilt_min -60 --tilt_max 60 --mask soft_mask.mrc",
     ),
+    "star2json": ("isonet2 star2json tomograms.star", "isonet2 star2json tomograms.star rows.json"),
+    "json2star": ("isonet2 json2star tomograms.json", "isonet2 json2star rows.json tomograms.star"),
+    "watch": ("isonet2 watch tomoset", "isonet2 watch tomoset/job.yaml --every 10 --ascii"),
+    "check": ("isonet2 check tomograms.star", "isonet2 check job.yaml", "isonet2 check tomograms.star --tomo_idx 1-3"),
     "resize": ("isonet2 resize tomograms.star --apix 15 -o resized", "isonet2 resize tomogram.mrc --apix 10"),
+    "export": ("isonet2 export tomograms.star", "isonet2 export corrected_tomos/corrected_t1.mrc -o portal"),
 }

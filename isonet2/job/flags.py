@@ -27,6 +27,17 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _TRUTH = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
 _NCPUS = {"deconv": ("ncpus", "ncpu")}  # where IsoNet2's processes are our threads
 _OF_RESOURCES: dict[str, Where] = {"threads": ("resources", "threads_per_rank"), "gpuID": ("resources", "gpuID")}
+_IDLE = {  # options of IsoNet and IsoNet2 that mean nothing here; each a switch, a number, or a level
+    "save_slices": "the report shows slices of every map",
+    "correct_between_tilts": "the wedge between tilts is that of rlnTiltStep, or of the tilt list",
+    "start_bt_size": "the wedge between tilts is that of rlnTiltStep, or of the tilt list",
+    "compile_model": "networks run as they are",
+    "random_rotation": "cubes are always rotated",
+    "log_level": "all that matters is said",
+    "remove_intermediate": "nothing is left behind",
+    "preprocessing_ncpus": "threads counts for all of a stage",
+    "normalize_percentile": "a map's own mean and spread normalise it",
+}
 _SHARED = {  # what of the job outside its sections each stage reads
     "simulate": ("seed", "threads"),
     "prepare_star": ("star_file",),
@@ -57,7 +68,7 @@ def job_from_flags(stage: str, arguments: Sequence[str], warn: Callable[[str], N
 
     Options without effect are left out, with a warning: scripts written for IsoNet2 go on.
     """
-    given = parse_flags(arguments, stage_settings(stage))
+    given = parse_flags(_without_idle(arguments, stage, warn), stage_settings(stage))
     own = {setting.name for setting in settings_of(sections()[stage])}
     values: dict[str, Any] = {stage: {}}
     places: dict[Where, Place] = {(): Place(0, stage)}
@@ -72,6 +83,24 @@ def job_from_flags(stage: str, arguments: Sequence[str], warn: Callable[[str], N
             warn(f"--{name} has no effect and is left out: {reason}")
             del values[stage][name]
     return make_job(values, places)
+
+
+def _without_idle(arguments: Sequence[str], stage: str, warn: Callable[[str], None]) -> list[str]:
+    """The arguments without those options of IsoNet and IsoNet2 that mean nothing here; `warn` is told of each."""
+    known = {spelling.replace("-", "_") for spelling in by_spelling(stage_settings(stage))}
+    kept: list[str] = []
+    queue = deque(arguments)
+    while queue:
+        token = queue.popleft()
+        name = token.lstrip(_DASHES).partition("=")[0].replace("-", "_")
+        if not _is_option(token) or name in known or name not in _IDLE:
+            kept.append(token)
+            continue
+        words = {*_TRUTH, "none", "info", "debug"}
+        if "=" not in token and queue and (queue[0].lower() in words or _is_number(queue[0])):
+            queue.popleft()
+        warn(f"--{name} has no effect here and is left out: {_IDLE[name]}")
+    return kept
 
 
 def _without_effect(values: Mapping[str, Any]) -> Mapping[str, str]:

@@ -100,6 +100,18 @@ def make_job(
     return job
 
 
+def sorted_out(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """Settings from Python, as in {"seed": 1, "refine": {"iterations": 5}}, under the names of the models.
+
+    One UserError for all that is wrong with them, each line beginning with `origin`. A section may be a model of it;
+    None is one that does not run.
+    """
+    draft = _Draft(name=origin)
+    draft.take(values, Job, ())
+    make_job(draft.values, draft.places, draft.mistakes)
+    return draft.values
+
+
 class _Draft:
     """What was read so far: values for the models, where each came from, and what is wrong."""
 
@@ -115,6 +127,26 @@ class _Draft:
             line = key.start_mark.line + 1
             place = Place(line, f"{self.name}:{line}", ".".join((*path, str(key.value))))
             self._add(section, path, str(key.value), value, place)
+
+    def take(self, values: Mapping[str, Any], section: type[Section], path: Where) -> None:
+        """Take over a dictionary of values: the whole job, or one section."""
+        settings, inner = by_spelling(settings_of(section)), sections() if section is Job else {}
+        for key, value in values.items():
+            where = (*path, settings[key].name if key in settings else key)
+            place = Place(0, self.name, ".".join((*path, key)))
+            if key not in settings and key not in inner:
+                self.mistakes.append((place, "unknown key" + _suggestion(key, [*settings, *inner], inner)))
+            elif where in self.places:
+                self.mistakes.append((place, f"given twice, before as {self.places[where].key}"))
+            else:
+                self.places[where] = place
+                target = self.values[path[0]] if path else self.values
+                target[where[-1]] = {} if key in inner and isinstance(value, Mapping) else value
+                if key in inner and isinstance(value, Mapping):
+                    self.take(value, inner[key], where)
+                elif key in inner and not isinstance(value, Section | None):
+                    self.mistakes.append((place, "needs its settings as a dictionary; {} for the defaults"))
+                    del self.values[key]
 
     def override(self, text: str, *, line: int) -> None:
         """Take over `section.key=value`, whatever the file says; `section=` adds a section as it comes, and

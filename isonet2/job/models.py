@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from isonet2.job.container import Container
-from isonet2.job.option import Absent, Section, Whole, WithoutEffect, option
+from isonet2.job.option import Absent, Network, Section, Whole, WithoutEffect, option
 from isonet2.job.preparing import Deconv, Extract, MakeMask, PrepareStar, Simulate
 from isonet2.job.training import Denoise, Refine, Training
 
@@ -30,8 +30,8 @@ _LEAST_MINUTES = 10  # of a wall time
 class Predict(Section):
     """Apply a trained network to whole tomograms, in blended tiles."""
 
-    model: str | None = option(None, "network file; by default the one that this job trains", positional=True)
-    model2: str | None = option(None, "network of the other half (split_halves): it predicts the second half map")
+    model: Network | None = option(None, "network file; by default the one that this job trains", positional=True)
+    model2: Network | None = option(None, "network of the other half (split_halves): it predicts the second half map")
     output_dir: str = option("corrected_tomos", "folder for the corrected tomograms", aliases=("o", "outputdir"))
     output_prefix: str | None = option(
         None, "first part of the names of what is written; by default corrected, or denoised for networks of denoise"
@@ -51,7 +51,15 @@ class Predict(Section):
     keep_halves: bool = option(
         True, "also write the prediction of each half, from which the report judges the result; with model2 always"
     )
+    output_dtype: Literal["float32", "float16"] = option(
+        "float32", "numbers in the files: float16 (MRC mode 12) is half as large, and not read by all older programs"
+    )
     tomo_idx: str | None = option(None, "only these tomograms, as in 1,3,5-7")
+
+    @property
+    def bytes_per_voxel(self) -> int:
+        """Of what is written."""
+        return {"float32": 4, "float16": 2}[self.output_dtype]
 
     @model_validator(mode="after")
     def _consistent(self) -> Predict:
@@ -69,6 +77,17 @@ class Report(Section):
         "folder with the true maps of simulated tomograms, by name: truth, or, for networks that correct the CTF, "
         "truth_without_ctf",
     )
+    with_comparison: bool = option(
+        True,
+        "also write, of each tomogram, a picture of slices (PNG) and a movie through z (GIF), raw beside corrected",
+    )
+    comparison_dir: str = option("comparison", "folder for these")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Report:
+        if not self.with_comparison and "comparison_dir" in self.model_fields_set:
+            raise WithoutEffect({"comparison_dir": "nothing is written there without with_comparison"})
+        return self
 
 
 class Resources(Section):
@@ -122,6 +141,17 @@ class Job(Section):
     predict: Predict | None = None
     report: Report | None = None
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
+
+    def __init__(self, **values: Any) -> None:
+        """Sections as dictionaries, as in Job(refine={"epochs": 20}, predict={}), with every spelling of a job file.
+
+        UserError with a line for each mistake. Relative paths start at the current folder, unless `in_folder` follows.
+        """
+        from isonet2.job.load import sorted_out  # which needs this module first
+
+        super().__init__(**sorted_out(values, "Job"))
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # validation needs no detour through it
 
     @model_validator(mode="before")
     @classmethod
@@ -199,10 +229,10 @@ class Job(Section):
         """`path` as the job names files: from its folder if it lies there, so that the folder can be moved."""
         return os.path.relpath(path, self._folder) if path.is_relative_to(self._folder) else str(path)
 
-    def in_folder(self, folder: Path) -> Job:
+    def in_folder(self, folder: Path | str) -> Job:
         """The same job with its relative paths starting at `folder`."""
         job = self.model_copy()
-        job._folder = folder
+        job._folder = Path(folder)
         return job
 
     @classmethod

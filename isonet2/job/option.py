@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
 
@@ -14,6 +14,11 @@ def _as_list(value: Any) -> Any:
     if isinstance(value, str):
         return [part for part in value.strip("[]() ").replace(",", " ").split() if part]
     return value if isinstance(value, list | tuple) else [value]
+
+
+def _none_as_nothing(value: Any) -> Any:
+    """A key without a value is an empty list."""
+    return () if value is None else value
 
 
 def _as_texts(value: Any) -> Any:
@@ -31,9 +36,20 @@ def _as_whole(value: Any) -> Any:
     return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
 
 
+def _readable(network: str) -> str:
+    if network.lower().endswith((".h5", ".hdf5", ".keras")):
+        raise ValueError(
+            f"{network} is a network of IsoNet 1, of TensorFlow, which cannot be read here: train one with refine, "
+            "or take a .pt file of IsoNet2"
+        )
+    return network
+
+
 FromText = BeforeValidator(_as_whole)
+Network = Annotated[str, AfterValidator(_readable)]
 Absent = BeforeValidator(_or_nothing)
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_as_list)]
+NumbersOrNone = Annotated[Numbers, BeforeValidator(_none_as_nothing)]
 Whole = Annotated[tuple[int, ...], BeforeValidator(_as_list)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_as_texts)]
 Sizes = Annotated[tuple[int, int, int], BeforeValidator(_as_list)]

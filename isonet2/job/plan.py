@@ -193,7 +193,7 @@ def _with_tomograms(plan: Plan, job: Job, tomograms: Sequence[TomogramFacts]) ->
         tomograms=len(tomograms),
         samples=samples,
         mask_bytes=voxels if job.make_mask else None,
-        prediction_bytes=voxels * 4 * _maps_predicted(job) if job.predict else None,
+        prediction_bytes=voxels * job.predict.bytes_per_voxel * _maps_predicted(job) if job.predict else None,
         deconvolution_bytes=4 * voxels if job.deconv else None,
         deconvolution_memory_bytes=deconvolution_memory_bytes(job.deconv, tomograms) if job.deconv else None,
     )

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from isonet2.job.option import Numbers, Section, Sizes, WithoutEffect, option
+from isonet2.job.option import NumbersOrNone, Section, Sizes, WithoutEffect, option
 
 TILT_MIN, TILT_MAX, TILT_STEP = -60.0, 60.0, 3.0  # degrees, where neither the user nor a list of tilts says more
 
@@ -58,9 +58,17 @@ class Simulate(Section):
 
 
 class PrepareStar(Section):
-    """List tomograms, their halves and how they were taken in a STAR file."""
+    """List tomograms, their halves and how they were taken in a STAR file: those of folders, or of another program."""
 
-    full: str | None = option(None, "folder of full tomograms", aliases=("f",), positional=True)
+    full: str | None = option(
+        None,
+        "folder of full tomograms; or a STAR file of RELION 5 or IsoNet2; or a folder of WarpTools, AreTomo3 or IMOD",
+        aliases=("f",),
+        positional=True,
+    )
+    source: Literal["auto", "folders", "isonet", "relion", "warp", "aretomo", "imod"] = option(
+        "auto", "which program made what full names; auto: looks, and says what it found", aliases=("from",)
+    )
     even: str | None = option(None, "folder of even half tomograms", aliases=("e",))
     odd: str | None = option(None, "folder of odd half tomograms; paired with even by name", aliases=("o",))
     mask_folder: str | None = option(None, "folder of masks, one for each tomogram by name")
@@ -68,18 +76,22 @@ class PrepareStar(Section):
     pixel_size: Annotated[float, Field(gt=0)] | Literal["auto"] = option(
         "auto", "pixel size; auto: from the headers", unit="Å", aliases=("pixelsize",)
     )
-    defocus: Numbers = option((0.0,), "defocus at 0° of all, or of each tomogram", unit="Å", aliases=("rlnDefocus",))
-    cs: float = option(2.7, "spherical aberration", unit="mm", ge=0)
-    voltage: float = option(300.0, "acceleration voltage", unit="kV", gt=0)
-    ac: float = option(0.1, "amplitude contrast", ge=0, le=1)
+    defocus: NumbersOrNone = option((), "defocus at 0° of all or of each tomogram; by default as in the metadata, or 0",
+                              unit="Å", aliases=("rlnDefocus",))  # fmt: skip
+    cs: float | None = option(None, "spherical aberration; by default as in the metadata, or 2.7", unit="mm", ge=0)
+    voltage: float | None = option(None, "acceleration voltage; by default as in the metadata, or 300", unit="kV", gt=0)
+    ac: float | None = option(None, "amplitude contrast; by default as in the metadata, or 0.1", ge=0, le=1)
     tilt_folder: str | None = option(
         None, "folder of tilt lists (.tlt, .rawtlt or .txt, one angle a line), one for each tomogram by name"
     )
-    tilt_min: Numbers = option((), "lowest tilt of all, or of each tomogram; by default that of its tilt list, or -60",
+    tilt_min: NumbersOrNone = option((), "lowest tilt of all, or of each tomogram; by default as in its tilts, or -60",
                                unit="°")  # fmt: skip
-    tilt_max: Numbers = option((), "highest tilt of all, or of each tomogram; by default that of its tilt list, or 60",
+    tilt_max: NumbersOrNone = option((), "highest tilt of all, or of each tomogram; by default as in its tilts, or 60",
                                unit="°")  # fmt: skip
-    tilt_step: float | None = option(None, "tilt step; by default that of the tilt list, or 3", unit="°", gt=0)
+    tilt_step: float | None = option(None, "tilt step; by default as in the tilts, or 3", unit="°", gt=0)
+    flip_tilts: bool = option(
+        False, "give the tilts of lists and metadata the other sign, for volumes whose z runs the other way"
+    )
     create_average: bool = option(False, "average the halves (in float32) to full tomograms")
     number_subtomos: Annotated[int, Field(ge=1)] | Literal["auto"] = option(
         "auto", "cubes to cut from each tomogram; auto: 3000 over all of them", aliases=("numbersubtomos",)
@@ -97,9 +109,18 @@ class PrepareStar(Section):
             raise ValueError("even and odd go together: name both folders")
         if self.full is None and self.even is None:
             raise ValueError("name the folder of full tomograms, or the folders of even and odd halves")
-        if self.create_average and self.even is None:
+        if self.source not in ("auto", "folders") and not self.imports:
+            raise ValueError(f"source {self.source} goes with full alone: leave out even, odd and tilt_folder")
+        if self.create_average and self.source == "folders" and self.even is None:
             raise ValueError("create_average needs the folders even and odd")
+        if self.flip_tilts and not self.imports and self.tilt_folder is None:
+            raise WithoutEffect({"flip_tilts": "there are no lists of tilts: name a tilt_folder"})
         return self
+
+    @property
+    def imports(self) -> bool:
+        """Whether `full` may be what another program left, rather than a plain folder of tomograms."""
+        return self.source != "folders" and self.even is None and self.tilt_folder is None
 
 
 class Deconv(Section):

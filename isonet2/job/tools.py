@@ -115,7 +115,79 @@ class Resize(Section):
         return self
 
 
-TOOLS: dict[str, type[Section]] = {"psf": Psf, "fsc": Fsc, "resize": Resize}
+class Export(Section):
+    """Write maps as OME-Zarr, in levels of halved resolution, for portals and viewers (needs isonet2[zarr])."""
+
+    maps: str = option("tomograms.star", "a map; or a list of tomograms: then one of each", positional=True,
+                       aliases=("star_file",))  # fmt: skip
+    output_dir: str = option("zarr", "folder for NAME.zarr", aliases=("o",))
+    input_column: str | None = option(
+        None, "of a list, the column to read; by default the first that is filled of rlnCorrectedTomoName, "
+        "rlnDenoisedTomoName, rlnDeconvTomoName, rlnTomoName")  # fmt: skip
+    pixel_size: float | None = option(
+        None, "pixel size of a map whose header has none; a list says it", unit="Å", gt=0, aliases=("pixelsize", "apix")
+    )
+    tomo_idx: str | None = option(None, "only these tomograms of the list, as in 1,3,5-7")
+
+    @property
+    def is_list(self) -> bool:
+        """Whether `maps` is a list of tomograms."""
+        return self.maps.lower().endswith(".star")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Export:
+        if self.is_list:
+            _refuse(self, ("pixel_size",), "the list says it of each tomogram")
+        else:
+            _refuse(self, ("input_column", "tomo_idx"), "a single map is exported: there is no list")
+        return self
+
+
+class Watch(Section):
+    """Watch a run: stages, progress, losses and logs, renewed in place; to a file, a line for what is new."""
+
+    run: str = option(".", "the folder of the run, or its job file", positional=True)
+    every: float = option(2.0, "how often to look", unit="s", ge=0.1)
+    ascii: bool = option(False, "no characters beyond ASCII; without a UTF-8 locale always")
+
+
+class Star2json(Section):
+    """Write a list of tomograms as JSON: for each a mapping from column to text."""
+
+    star_file: str = option("tomograms.star", "the list", positional=True, aliases=("star_name",))
+    json_file: str | None = option(
+        None, "the file to write; by default NAME.json", positional=True, aliases=("json_name", "o")
+    )
+
+
+class Json2star(Section):
+    """Write what star2json has made, changed or not, as a list of tomograms."""
+
+    json_file: str = option("tomograms.json", "the JSON file", positional=True, aliases=("json_name",))
+    star_file: str | None = option(
+        None, "the list to write; by default NAME.star", positional=True, aliases=("star_name", "o")
+    )
+
+
+class Check(Section):
+    """Compare what is declared of tomograms with their data: tilts, axes, defocus, pixel size, halves, values."""
+
+    star_file: str = option("tomograms.star", "list of tomograms, or a job file: then those of the job",
+                            positional=True)  # fmt: skip
+    output_dir: str = option("check", "folder for NAME.png and check.json", aliases=("o",))
+    tomo_idx: str | None = option(None, "only these tomograms of the list, as in 1,3,5-7")
+
+
+TOOLS: dict[str, type[Section]] = {
+    "psf": Psf,
+    "fsc": Fsc,
+    "resize": Resize,
+    "export": Export,
+    "check": Check,
+    "watch": Watch,
+    "star2json": Star2json,
+    "json2star": Json2star,
+}
 """By command. Each works in isonet2/stages/NAME.py, in a function NAME that returns what to print, piece by piece."""
 
 _OF_CTF = ("defocus", "voltage", "cs", "ac")

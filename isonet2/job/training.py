@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import model_validator
 
 from isonet2.job.architectures import Architecture, NetworkShape, shape_of
-from isonet2.job.option import Absent, FromText, Numbers, Section, Whole, WithoutEffect, option
+from isonet2.job.option import Absent, FromText, Network, Numbers, Section, Whole, WithoutEffect, option
 
 CtfMode = Annotated[Literal["phase_only", "wiener", "network"] | None, Absent]
 OF_HALVES = ("n2n", "isonet2-n2n")
@@ -24,7 +24,7 @@ class Training(Section):
     output_dir: str = option("isonet_maps", "folder for checkpoints, networks, metrics and previews",
                              aliases=("o", "outputdir"))  # fmt: skip
     arch: Architecture = option("unet-tiny", "the network; a larger one takes more time and memory")
-    pretrained_model: str | None = option(None, "network file to start from; its architecture is kept")
+    pretrained_model: Network | None = option(None, "network file to start from; its architecture is kept")
     freeze: Literal["encoder", "all_but_last"] | None = option(
         None, "what of a pretrained network stays as it is: the way down, or all but the last convolution"
     )

@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from isonet2 import log
 from isonet2.errors import Interrupted, IsonetError
 from isonet2.parallel.groups import joined_group
 from isonet2.parallel.launchers import detect
@@ -109,20 +110,26 @@ def on_every_rank(world: World, work: Callable[[], Result]) -> list[Result]:
 
 
 def on_shared_items(
-    world: World, items: Sequence[Item], costs: Sequence[float], work: Callable[[Item], Result]
+    world: World, items: Sequence[Item], costs: Sequence[float], work: Callable[[Item], Result], *, unit: str = ""
 ) -> list[Result]:
     """`work(item)` for every item, shared out by cost: all results in the order of the items, on every rank.
 
     If an item fails, the other ranks finish theirs, and then all raise the first error. If one was asked to stop, each
-    finishes the item it is at, and all raise Interrupted.
+    finishes the item it is at, and all raise Interrupted. With a `unit` the items count in the progress of the stage,
+    each that is done here for as many as this rank has a share of.
     """
     results: dict[int, Result] = {}
+    if unit and not log.expects(unit):
+        log.expect(len(items), unit)
 
     def my_part() -> None:
-        for i in share_by_cost(costs, rank=world.rank, size=world.size):
+        mine = share_by_cost(costs, rank=world.rank, size=world.size)
+        for i in mine:
             if world.stop.reason():
                 break
             results[i] = work(items[i])
+            if unit:
+                log.advance(len(items) / len(mine))
 
     outcomes = all_gather(world, (results, _attempt(my_part)[1]))
     for part, error in outcomes:

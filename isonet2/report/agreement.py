@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from matplotlib.figure import Figure
@@ -14,7 +13,7 @@ from isonet2.report import words
 from isonet2.report.images import data_uri, figure_png
 from isonet2.report.judgement import Judged, Judgement
 from isonet2.report.measures import ShellCurve, ShellCurves, curve_of, middle
-from isonet2.report.plots import AXES, COLOURS, DARK, LIGHT, Ink, fsc_figure
+from isonet2.report.plots import AXES, COLOURS, fsc_figure
 from isonet2.report.tomogram import Comparison, Scores, TomogramVolumes
 
 _DPI = 150
@@ -25,11 +24,10 @@ _SCORES = {"cc": "whole", "cc_measured": "measured", "cc_wedge": "wedge"}
 
 @dataclass(frozen=True)
 class Picture:
-    """A plot for a light and for a dark page, as data URIs, and what it shows in words."""
+    """A plot as a data URI, and what it shows in words."""
 
     title: str
-    light: str
-    dark: str
+    uri: str
     alt: str
 
 
@@ -50,10 +48,9 @@ class Agreement:
     tables: list[Table]
 
 
-def picture(title: str, draw: Callable[[Ink], Figure], alt: str) -> Picture:
-    """One plot, drawn for both grounds."""
-    light, dark = (data_uri(figure_png(draw(ink), dpi=_DPI)) for ink in (LIGHT, DARK))
-    return Picture(title, light, dark, alt)
+def picture(title: str, figure: Figure, alt: str) -> Picture:
+    """One plot for the page."""
+    return Picture(title, data_uri(figure_png(figure, dpi=_DPI)), alt)
 
 
 def agreement_of(volumes: TomogramVolumes, judged: Judged, comparison: Comparison | None) -> Agreement:
@@ -127,7 +124,7 @@ def _directions(volumes: TomogramVolumes) -> list[_Line]:
 
 def _picture(title: str, tomogram: str, lines: list[_Line]) -> Picture:
     alt = f"Fourier shell correlations of {tomogram}: {'; '.join(label for label, *_ in lines)}"
-    return picture(f"{title}, Fourier shell correlation", partial(fsc_figure, lines), alt)
+    return picture(f"{title}, Fourier shell correlation", fsc_figure(lines), alt)
 
 
 def _resolution_table(named: dict[str, ShellCurves], pixel_size_angstrom: float) -> Table:

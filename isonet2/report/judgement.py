@@ -39,6 +39,7 @@ class Judged:
     name: str
     shape: tuple[int, ...]
     pixel_size_angstrom: float
+    tilts_deg: tuple[float, float]
     predicted: bool
     result: str
     halves: dict[str, ShellCurves]
@@ -65,6 +66,7 @@ def judged(volumes: TomogramVolumes) -> Judged:
         name=volumes.row.name,
         shape=volumes.raw.shape,
         pixel_size_angstrom=volumes.row.pixel_size_angstrom,
+        tilts_deg=(volumes.row.tilt_min_deg, volumes.row.tilt_max_deg),
         predicted=volumes.result is not None,
         result=volumes.origin.result,
         halves=halves,

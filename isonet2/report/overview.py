@@ -1,11 +1,11 @@
-"""The top of the page: a paragraph, what is to be believed, and the main numbers, from whatever the job has come to."""
+"""The first page: what was done, with what, how good it is and what to look at, from whatever the job has come to."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from isonet2.job.models import Job
 from isonet2.report import words
@@ -16,6 +16,7 @@ from isonet2.report.tomogram import Scores
 
 _PLACES = {"cc": "overall", "cc_measured": "in the measured region", "cc_wedge": "inside the wedge"}
 _STATES: dict[str, State] = {"converged": "good", "learning": "caution", "overfitting": "bad", "unknown": "unknown"}
+_MOST_POINTERS = 6
 _WORST: tuple[State, ...] = ("bad", "caution", "unknown", "good")
 
 
@@ -27,13 +28,22 @@ class KeyNumber:
     label: str
 
 
+class Pointer(NamedTuple):
+    """Something to look at: a sentence, and the id of the page where it is found."""
+
+    text: str
+    page: str
+
+
 @dataclass(frozen=True)
 class Overview:
-    """What a reader sees first."""
+    """What a reader sees first. `done`: in a sentence or two; `tools`: the network, the program, time and memory."""
 
-    paragraph: str
+    done: str
+    tools: list[str]
     findings: list[Finding]
     numbers: list[KeyNumber]
+    pointers: list[Pointer]
 
 
 def overview(
@@ -44,14 +54,19 @@ def overview(
     total: int,
     scores: Scores,
     convergence: Mapping[str, Mapping[str, Any]],
+    pages: Mapping[str, str],
+    comparisons: Sequence[str],
 ) -> Overview:
     """`tomograms` are those of `total` that are there; `scores`: empty without truth; `convergence`: state and sentence
-    for each course of training that held out cubes, by its name."""
-    sentences = [_data(tomograms, total), _training(job, records), _quality(scores), _cost(records)]
+    for each course of training that held out cubes, by its name; `pages`: by tomogram, the id of its page."""
+    done, convergences = [_data(tomograms, total), _quality(scores)], _convergence(records, convergence)
+    tools = [_training(job, records), _program(records), _cost(records)]
     return Overview(
-        paragraph=" ".join(sentence for sentence in sentences if sentence),
-        findings=_convergence(records, convergence) + _support(tomograms),
+        done=" ".join(sentence for sentence in done if sentence),
+        tools=[sentence for sentence in tools if sentence],
+        findings=convergences + _support(tomograms),
         numbers=_key_numbers(records, tomograms, scores),
+        pointers=_pointers(tomograms, convergences, pages, comparisons),
     )
 
 
@@ -92,6 +107,48 @@ def _network(job: Job, courses: list[Course], method: str | None) -> str:
         f"{network} learned from {what} alone for {words.count(last['epoch'], 'epoch')} "
         f"({words.count(last['step'], 'step')}); {'their losses' if several else 'its loss'} went {losses}."
     )
+
+
+def _program(records: RunRecords) -> str:
+    """As in: isonet2 0.1.0 on one machine (node017), 4 ranks, cuda."""
+    known = records.provenance
+    if not known:
+        return ""
+    hosts = known.get("hosts") or []
+    where = f"{words.count(len(hosts), 'machine')} ({words.fact(hosts)})" if hosts else "a machine"
+    ranks = f", {words.count(known['ranks'], 'rank')}" if "ranks" in known else ""
+    device = f", {known['device']}" if "device" in known else ""
+    return f"isonet2 {known.get('isonet2', '')} ran on {where}{ranks}{device}."
+
+
+def _pointers(
+    tomograms: list[Judged], convergences: Sequence[Finding], pages: Mapping[str, str], comparisons: Sequence[str]
+) -> list[Pointer]:
+    """What a reader should see for himself, the doubtful first."""
+    found = [
+        Pointer(f"{finding.about}: look at the losses of the held-out cubes before anything else.", "training")
+        for finding in convergences
+        if finding.state in ("bad", "caution")
+    ]
+    for one in tomograms:
+        for region, verdict in one.judgement.verdicts.items():
+            if verdict.state == "bad" and len(found) < _MOST_POINTERS:
+                text = f"{one.name}, {region}: {words.uncapitalised(verdict.headline)}."
+                found.append(Pointer(text, pages.get(one.name, "tomograms")))
+    if first := next((one for one in tomograms if one.predicted), None):
+        text = "the planes xz and yz, where the missing wedge smears raw, and the power spectra, where it is dark."
+        found.append(Pointer(f"{first.name}: {text}", pages.get(first.name, "tomograms")))
+        found.append(Pointer("What such maps can and cannot show, before you interpret one.", "limits"))
+        found.append(Pointer("A paragraph for your paper, with its references.", "methods"))
+    elif tomograms:
+        text = "the power spectrum: if its dark wedge does not end at the lines, the declared tilts are wrong."
+        found.append(Pointer(f"{tomograms[0].name}: {text}", pages.get(tomograms[0].name, "tomograms")))
+    if comparisons:
+        others = len(comparisons) // 2 - 1
+        more = f", and of {words.count(others, 'other tomogram')}" if others else ""
+        text = f"Slices and a movie for talks, beside this file: {' and '.join(comparisons[:2])}{more}."
+        found.append(Pointer(text, ""))
+    return found
 
 
 def _convergence(records: RunRecords, convergence: Mapping[str, Mapping[str, Any]]) -> list[Finding]:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jinja2
 
 from isonet2 import __version__
-from isonet2.job.models import Job
+from isonet2.job.models import STAGES, Job
+from isonet2.job.resolved import resolved_job
 from isonet2.report import words
 from isonet2.report.agreement import Picture, picture, score_table, verdict_table
 from isonet2.report.block import Panel, TomogramBlock
 from isonet2.report.images import data_uri, smaller_png
 from isonet2.report.judgement import Judged
+from isonet2.report.methods import methods
 from isonet2.report.origin import SAME_NETWORK
 from isonet2.report.overview import overview
 from isonet2.report.plots import COLOURS, epoch_figure, loss_figure
@@ -55,12 +56,16 @@ def render_page(
     missing: list[str],
     scores: Scores,
     convergence: Mapping[str, Mapping[str, Any]],
+    comparisons: Sequence[str],
 ) -> str:
     """One HTML file that needs no other.
 
     `blocks` are the tomograms that are drawn, `tomograms` all that are there, of `total`; `missing` those whose files
-    are gone; `scores` the means over all tomograms with a known truth, or empty; `convergence`: see `overview`.
+    are gone; `scores` the means over all tomograms with a known truth, or empty; `convergence`: see `overview`;
+    `comparisons`: pictures and movies that lie beside the page, two for each tomogram.
     """
+    drawn = {block.name: f"tomogram-{number}" for number, block in enumerate(blocks, start=1)}
+    described = _with_earlier_stages(job)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("isonet2.report", ""),
         autoescape=True,
@@ -72,12 +77,24 @@ def render_page(
     return environment.get_template("template.html.j2").render(
         title=job.folder.resolve().name,
         version=__version__,
-        top=overview(job, records, tomograms, total=total, scores=scores, convergence=convergence),
+        top=overview(
+            described,
+            records,
+            tomograms,
+            total=total,
+            scores=scores,
+            convergence=convergence,
+            pages=drawn,
+            comparisons=comparisons,
+        ),
+        methods=methods(described, records, tomograms, total=total, scores=scores),
         records=records,
         longest_s=max((record.seconds for record in records.stages), default=0.0),
         courses=[CourseBlock(course.name, _pictures(course), _previews(course)) for course in records.courses],
         blocks=blocks,
-        verdicts=verdict_table(tomograms) if len(tomograms) > len(blocks) else None,
+        verdicts=verdict_table(tomograms),
+        drawn=drawn,
+        pages=["overview", "tomograms", *drawn.values(), "training", "methods", "run", "limits", "glossary", "all"],
         total=total,
         missing=missing,
         scores=score_table(scores) if scores else None,
@@ -86,26 +103,38 @@ def render_page(
     )
 
 
+def _with_earlier_stages(job: Job) -> Job:
+    """The job with the settings of stages that ran before it in its folder."""
+    earlier = resolved_job(job.folder)
+    absent = {name: getattr(earlier, name, None) for name in STAGES if getattr(job, name) is None}
+    return job.model_copy(update=absent)
+
+
 def _pictures(course: Course) -> list[Picture]:
     """The loss, then every other number that the epochs, and the previews, have recorded."""
     epochs, previews = course.epochs, course.previews
     held_out = "; dashed: of cubes that were held out" if course.held_out_losses else ""
-    pictures = [picture("Loss", partial(loss_figure, epochs), f"loss of each epoch and its parts{held_out}")]
+    pictures = [picture("Loss", loss_figure(epochs), f"loss of each epoch and its parts{held_out}")]
     regions = {f"val_fsc_{place}": (place, colour) for place, colour in COLOURS.items()}
     if any(key in line for line in epochs for key in regions):
-        draw = partial(epoch_figure, epochs, regions, "mean FSC")
         title = f"Held-out cubes: predicted halves ({SAME_NETWORK})"
-        pictures.append(picture(title, draw, "Fourier shell correlation of predicted halves of held-out cubes"))
+        pictures.append(
+            picture(
+                title,
+                epoch_figure(epochs, regions, "mean FSC"),
+                "Fourier shell correlation of predicted halves of held-out cubes",
+            )
+        )
     for key, label in _SERIES.items():
         if any(key in line for line in epochs):
-            draw = partial(epoch_figure, epochs, {key: (label, None)}, label)
-            pictures.append(picture(label.capitalize(), draw, f"{label} of each epoch"))
+            figure = epoch_figure(epochs, {key: (label, None)}, label)
+            pictures.append(picture(label.capitalize(), figure, f"{label} of each epoch"))
     compared = [line for line in previews if "cc_halves_measured" in line]
     if len(compared) > 1:
         places = {f"cc_halves_{place}": (place, colour) for place, colour in COLOURS.items()}
-        draw = partial(epoch_figure, compared, places, "correlation")
+        figure = epoch_figure(compared, places, "correlation")
         title = f"Previews: predicted halves ({SAME_NETWORK})"
-        pictures.append(picture(title, draw, "correlation of the predictions of the two halves at each preview"))
+        pictures.append(picture(title, figure, "correlation of the predictions of the two halves at each preview"))
     return pictures
 
 

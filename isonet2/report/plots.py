@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +25,12 @@ from isonet2.report.measures import (
     round_length_nm,
 )
 
-COLOURS = {"measured": "#2f7fd1", "wedge": "#d9730d"}  # told apart by all eyes, on white and on black
+TEXT, _FAINT = "#22272e", "#c9ced6"
+COLOURS = {"measured": "#2f7fd1", "wedge": "#d9730d"}  # told apart by all eyes
 AXES = {"z": "#c2386b", "y": "#2a9d57", "x": "#7a52c7"}
-_PREVIEW_DPI = 110
+PREVIEW_DPI = 110
+_WIDTH_INCH = 11.0
 _HELD_OUT = "val_"  # what the keys of held-out cubes begin with
-
-
-@dataclass(frozen=True)
-class Ink:
-    """Colours of text, lines and grid on one ground."""
-
-    text: str
-    faint: str
-
-
-LIGHT = Ink(text="#22272e", faint="#c9ced6")
-DARK = Ink(text="#dfe4ea", faint="#454d58")
 
 
 def new_figure(width_inch: float, height_inch: float) -> Figure:
@@ -51,7 +40,7 @@ def new_figure(width_inch: float, height_inch: float) -> Figure:
     return figure
 
 
-def loss_figure(lines: Iterable[Mapping[str, Any]], ink: Ink = LIGHT) -> Figure:
+def loss_figure(lines: Iterable[Mapping[str, Any]]) -> Figure:
     """The loss by epoch, from the lines of metrics.jsonl: total, and its parts in the measured region and the wedge, if
     it has both; dashed on cubes that were held out."""
     epochs = [line for line in lines if line.get("kind") == "epoch"]
@@ -61,18 +50,17 @@ def loss_figure(lines: Iterable[Mapping[str, Any]], ink: Ink = LIGHT) -> Figure:
     if any("val_loss" in line for line in epochs):
         held_out = {f"{_HELD_OUT}{key}": ("", colour) for key, (_, colour) in parts.items()}
         parts |= held_out | {f"{_HELD_OUT}loss": ("total, held-out cubes", None)}
-    return epoch_figure(epochs, parts, "loss", ink, logarithmic=True)
+    return epoch_figure(epochs, parts, "loss", logarithmic=True)
 
 
 def epoch_figure(
     lines: Sequence[Mapping[str, Any]],
     parts: Mapping[str, tuple[str, str | None]],
     y_label: str,
-    ink: Ink = LIGHT,
     *,
     logarithmic: bool = False,
 ) -> Figure:
-    """Numbers by epoch, from lines of metrics.jsonl; `parts`: the label and colour (None: the ink's) of each key.
+    """Numbers by epoch, from lines of metrics.jsonl; `parts`: the label and colour (None: that of text) of each key.
 
     What was measured on held-out cubes is dashed. The y axis starts at zero; it is logarithmic if asked for and if all
     values are positive.
@@ -85,7 +73,7 @@ def epoch_figure(
         x, y = _by_epoch(lines, key)
         style = "--" if key.startswith(_HELD_OUT) else "-"
         marker = "o" if x.size < 30 else ""
-        axes.plot(x, y, style, color=colour or ink.text, label=label or None, marker=marker, markersize=3)
+        axes.plot(x, y, style, color=colour or TEXT, label=label or None, marker=marker, markersize=3)
         smallest = min(smallest, y.min(initial=np.inf))
     if logarithmic and 0 < smallest < np.inf:
         axes.set_yscale("log")
@@ -93,15 +81,15 @@ def epoch_figure(
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
     else:
-        axes.set_ylim(bottom=min(0, smallest))
+        axes.set_ylim(min(0, smallest), 1.05 * axes.get_ylim()[1])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _dress(axes, ink, "epoch", y_label)
+    _dress(axes, "epoch", y_label)
     if labels > 1:
-        figure.legend(loc="outside lower center", ncols=2, fontsize=8, labelcolor=ink.text, frameon=False)
+        figure.legend(loc="outside lower center", ncols=2, fontsize=8, labelcolor=TEXT, frameon=False)
     return figure
 
 
-def fsc_figure(curves: Sequence[tuple[str, ShellCurve, str, str]], ink: Ink = LIGHT) -> Figure:
+def fsc_figure(curves: Sequence[tuple[str, ShellCurve, str, str]]) -> Figure:
     """Shell correlations: (label, curve, colour, style) each, with the lines 0.5 and 0.143; x is labelled in Å."""
     figure = new_figure(3.7, 3.0)
     axes = figure.add_subplot()
@@ -110,50 +98,52 @@ def fsc_figure(curves: Sequence[tuple[str, ShellCurve, str, str]], ink: Ink = LI
         axes.plot(curve.frequency[filled], curve.fsc[filled], style, color=colour, label=label)
     nyquist = max(float(curve.frequency[-1]) for _, curve, _, _ in curves)
     for threshold in (0.5, 0.143):
-        axes.axhline(threshold, color=ink.faint, linewidth=1)
-        axes.text(nyquist, threshold, f" {threshold}", color=ink.text, fontsize=7, va="center")
+        axes.axhline(threshold, color=_FAINT, linewidth=1)
+        axes.text(nyquist, threshold, f" {threshold}", color=TEXT, fontsize=7, va="center")
     ticks = np.linspace(0, nyquist, 6)[1:]
     axes.set_xticks(ticks, [f"{1 / tick:.3g}" for tick in ticks])
     axes.set_xlim(0, nyquist)
     axes.set_ylim(-0.1, 1.03)
-    _dress(axes, ink, "resolution (Å)", "correlation")
-    figure.legend(loc="outside lower center", ncols=2, fontsize=8, labelcolor=ink.text, frameon=False)
+    _dress(axes, "resolution (Å)", "correlation")
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8, labelcolor=TEXT, frameon=False)
     return figure
 
 
-def preview_figure(
+def slices_figure(
     path: Path,
-    before: Volume,
-    after: Volume,
+    volumes: Mapping[str, Volume],
     *,
     pixel_size_angstrom: float,
-    tilt_min_deg: float,
-    tilt_max_deg: float,
-    title: str,
+    tilts_deg: tuple[float, float],
+    title: str = "",
+    dpi: int = PREVIEW_DPI,
 ) -> None:
-    """Write a PNG to `path`: rows before and after; columns xy, xz, yz (z and y upwards) and the xz power spectrum.
+    """Write a PNG to `path`: a row for each volume; columns xy, xz, yz (z and y upwards) and the xz power spectrum.
 
-    Volumes (z, y, x) of one shape; black and white are the 1st and 99th percentile of the planes of a row. The lines
-    in the spectrum are the ends of the measured region.
+    Volumes (z, y, x) of one shape, all planes at one scale; black and white are the 1st and 99th percentile of the
+    planes of a row. The lines in the spectrum are the ends of the measured region, its edge is Nyquist.
     """
-    z, y, x = before.shape
-    width_inch = 11.0
-    row_inch = width_inch * max(y, z) / (2 * x + 2 * y) + 0.3
-    figure = new_figure(width_inch, 2 * row_inch + 0.25)
-    grid = figure.subplots(2, 4, width_ratios=(x, x, y, y), squeeze=False)
-    for row, (name, volume) in enumerate((("before", before), ("after", after))):
+    z, y, x = next(iter(volumes.values())).shape
+    bar_nm = round_length_nm(min(x, y) * pixel_size_angstrom / 10)
+    row_inch = _WIDTH_INCH * max(y, z) / (2 * x + 2 * y) + 0.1
+    figure = new_figure(_WIDTH_INCH, len(volumes) * row_inch + 0.3 + 0.3 * bool(title))
+    grid = figure.subplots(len(volumes), 4, width_ratios=(x, x, y, y), squeeze=False)
+    for row, (name, volume) in zip(grid, volumes.items(), strict=True):
         planes = middle_planes(volume)
         low, high = contrast(*planes.values())
-        for axes, plane in zip(grid[row], PLANES, strict=False):
+        for axes, plane in zip(row, PLANES, strict=False):
             axes.imshow(grey(planes[plane], low, high), cmap="gray", vmin=0, vmax=255, origin="lower")
-            axes.set_title(f"{plane}, {name}", fontsize=9)
-        _draw_spectrum(grid[row][3], power_spectrum_xz(middle(volume)), (tilt_min_deg, tilt_max_deg))
-        grid[row][3].set_title(f"power in xz, {name}", fontsize=9)
+            _draw_scale_bar(axes, planes[plane].shape, bar_nm, pixel_size_angstrom)
+        _draw_spectrum(row[3], power_spectrum_xz(middle(volume)), tilts_deg)
+        row[0].set_ylabel(name, fontsize=11)
+    for axes, name in zip(grid[0], (*PLANES, "power spectrum, xz"), strict=True):
+        axes.set_title(name, fontsize=11)
     for axes in grid.flat:
-        axes.set_axis_off()
-    _draw_scale_bar(grid[0][0], x, pixel_size_angstrom)
-    figure.suptitle(title, fontsize=10)
-    figure.savefig(path, format="png", dpi=_PREVIEW_DPI)
+        axes.set(xticks=(), yticks=())
+        axes.spines[:].set_visible(False)
+    if title:
+        figure.suptitle(title, fontsize=11)
+    figure.savefig(path, format="png", dpi=dpi)
 
 
 def wedge_border(tilt_deg: float) -> tuple[float, float]:
@@ -170,12 +160,17 @@ def _draw_spectrum(axes: Axes, logarithm: npt.NDArray[np.float64], tilts_deg: tu
         axes.plot((-kx, kx), (-kz, kz), color=COLOURS["wedge"], linewidth=1.5)
 
 
-def _draw_scale_bar(axes: Axes, voxels: int, pixel_size_angstrom: float) -> None:
-    length_nm = round_length_nm(voxels * pixel_size_angstrom / 10)
-    start, end = 0.04 * voxels, 0.04 * voxels + length_nm * 10 / pixel_size_angstrom
+def _draw_scale_bar(axes: Axes, shape: tuple[int, ...], length_nm: float, pixel_size_angstrom: float) -> None:
+    """White, with a dark edge, at the bottom left of a plane (rows, columns)."""
+    rows, columns = shape
+    margin = 0.04 * columns
     halo = [withStroke(linewidth=2, foreground="black")]
-    axes.plot((start, end), (start, start), color="white", linewidth=3, solid_capstyle="butt")
-    axes.text(start, 1.8 * start, f"{length_nm:g} nm", color="white", fontsize=9, path_effects=halo)
+    x = (margin, margin + length_nm * 10 / pixel_size_angstrom)
+    axes.plot(x, (margin, margin), color="white", linewidth=3, solid_capstyle="butt",
+              path_effects=[withStroke(linewidth=4.5, foreground="black")])  # fmt: skip
+    axes.annotate(f"{length_nm:g} nm", (margin, margin), (0, 4), textcoords="offset points", color="white",
+                  fontsize=9, fontweight="bold", path_effects=halo)  # fmt: skip
+    axes.set(xlim=(-0.5, columns - 0.5), ylim=(-0.5, rows - 0.5))
 
 
 def _by_epoch(lines: Iterable[Mapping[str, Any]], key: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -185,13 +180,13 @@ def _by_epoch(lines: Iterable[Mapping[str, Any]], key: str) -> tuple[npt.NDArray
     return table[:, 0], table[:, 1]
 
 
-def _dress(axes: Axes, ink: Ink, x_label: str, y_label: str) -> None:
-    """Labels, grid and frame in the colours of the ground."""
-    axes.set_xlabel(x_label, color=ink.text, fontsize=9)
-    axes.set_ylabel(y_label, color=ink.text, fontsize=9)
-    axes.tick_params(colors=ink.text, labelsize=8, which="both")
-    axes.grid(color=ink.faint, linewidth=0.5)
+def _dress(axes: Axes, x_label: str, y_label: str) -> None:
+    """Labels, grid and frame."""
+    axes.set_xlabel(x_label, color=TEXT, fontsize=9)
+    axes.set_ylabel(y_label, color=TEXT, fontsize=9)
+    axes.tick_params(colors=TEXT, labelsize=8, which="both")
+    axes.grid(color=_FAINT, linewidth=0.5)
     axes.set_axisbelow(True)
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(ink.text)
+        spine.set_color(TEXT)

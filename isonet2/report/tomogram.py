@@ -39,6 +39,7 @@ class TomogramVolumes:
     result: Volume | None
     predicted: tuple[Volume, Volume] | None
     truth: Volume | None
+    deconvolved: Volume | None
     mask: Volume | None
 
     @property
@@ -99,6 +100,7 @@ def opened(
             result=volume(result),
             predicted=pair(*_predicted_halves(result, origin)),
             truth=volume(truth_folder / f"{row.name}.mrc") if truth_folder else None,
+            deconvolved=volume(row.deconvolved),
             mask=volume(row.mask),
         )
         _check_shapes(volumes)
@@ -153,7 +155,7 @@ def _predicted_halves(result: str | None, origin: Origin) -> tuple[str | None, s
 
 def _check_shapes(volumes: TomogramVolumes) -> None:
     expected = volumes.raw.shape
-    others: dict[str, Volume | None] = {**volumes.shown, "mask": volumes.mask}
+    others: dict[str, Volume | None] = {**volumes.shown, "deconvolved map": volumes.deconvolved, "mask": volumes.mask}
     others |= {f"half {number}": half for number, half in enumerate(volumes.halves or (), start=1)}
     others |= {f"predicted half {number}": half for number, half in enumerate(volumes.predicted or (), start=1)}
     for label, volume in others.items():

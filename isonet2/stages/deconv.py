@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from isonet2.data.acquired import optics_of
 from isonet2.data.filtered import Averaged, Filtered
@@ -27,9 +28,10 @@ from isonet2.io.mrc import open_volume, read_header, writing_mrc
 from isonet2.io.parts import Parts, has_part, read_plane, write_part
 from isonet2.io.star import COLUMNS, TomogramRow, read_star, select_rows, update_rows
 from isonet2.job.models import Deconv, Job
-from isonet2.log import info, warn
+from isonet2.log import expect, info, warn
 from isonet2.parallel.collectives import on_first_rank, on_shared_items
 from isonet2.parallel.world import World, share, waves
+from isonet2.physics.acquisition import Optics
 from isonet2.physics.deconvolution import WIDEST_HALO, Wiener, wiener_gain, wiener_halo_voxels
 from isonet2.physics.normalise import measure_normalisation
 
@@ -51,12 +53,8 @@ class _Task:
     """Changes with everything that the result depends on."""
 
     def chunks(self, chunk_size: int) -> list[Box]:
-        """Boxes of almost one size, with sides of at most `chunk_size`, that make up the volume."""
-        sides = [
-            [slice(part.start, part.stop) for n in range(count) if (part := share(size, rank=n, size=count))]
-            for size, count in ((size, -(-size // chunk_size)) for size in self.shape)
-        ]
-        return [(z, y, x) for z, y, x in product(*sides)]
+        """The boxes that make up the volume."""
+        return _chunks(self.shape, chunk_size)
 
     @property
     def parts(self) -> Parts:
@@ -73,6 +71,21 @@ class _Task:
         with ExitStack() as stack:
             volumes = [stack.enter_context(open_volume(path)) for path in self.maps]
             yield volumes[0] if len(volumes) == 1 else Averaged(volumes)
+
+
+def deconvolved(volume: Array, optics: Optics, section: Deconv) -> Array:
+    """Float32 (z, y, x): a map in memory, deconvolved as the stage does it. ValueError if it is constant or not finite.
+
+    Memory: the result, and 16 bytes a voxel of a chunk with its halo.
+    """
+    reach, gain = _filter(optics, section)
+    filtered, result = Filtered(volume, gain, reach), np.empty(volume.shape, np.float32)
+    for box in _chunks(filtered.shape, section.chunk_size):
+        result[box] = filtered[box]
+    before, after = (measure_normalisation([planes]) for planes in (volume, result))
+    for plane in result:
+        plane[:] = before.to_file(after.to_network(plane))
+    return result
 
 
 def inputs(job: Job) -> dict[str, Any]:
@@ -93,16 +106,27 @@ def run(job: Job, world: World, *, restart: bool = False) -> dict[str, Any]:
     left = on_first_rank(world, lambda: [task for task in tasks if restart or not _is_done(task)])
     if len(left) < len(tasks):
         info(f"deconv: {len(tasks) - len(left)} of {len(tasks)} tomograms were done before")
-    for wave in waves(left, [len(task.chunks(section.chunk_size)) for task in left], least=_CHUNKS_EACH * world.size):
+    counts = [len(task.chunks(section.chunk_size)) for task in left]
+    expect(sum(counts), "chunk")
+    for wave in waves(left, counts, least=_CHUNKS_EACH * world.size):
         items = [(task, number) for task in wave for number in range(len(task.chunks(section.chunk_size)))]
         costs = [math.prod(task.shape) / len(task.chunks(section.chunk_size)) for task, _ in items]
-        on_shared_items(world, items, costs, partial(_filter_chunk, section))
+        on_shared_items(world, items, costs, partial(_filter_chunk, section), unit="chunk")
         sizes = [float(math.prod(task.shape)) for task in wave]
         on_shared_items(world, wave, sizes, partial(_put_together, section.chunk_size))
     _gain.cache_clear()
     changes = {task.row.index: {"deconvolved": task.name} for task in tasks}
     on_first_rank(world, lambda: update_rows(job.path(job.star_file), changes))
     return {"outputs": [task.name for task in tasks], "deconvolved": {task.row.name: task.name for task in tasks}}
+
+
+def _chunks(shape: Shape, chunk_size: int) -> list[Box]:
+    """Boxes of almost one size, with sides of at most `chunk_size`, that make up a volume."""
+    sides = [
+        [slice(part.start, part.stop) for n in range(count) if (part := share(size, rank=n, size=count))]
+        for size, count in ((size, -(-size // chunk_size)) for size in shape)
+    ]
+    return [(z, y, x) for z, y, x in product(*sides)]
 
 
 def _section(job: Job) -> Deconv:
@@ -172,7 +196,11 @@ def _warn_of_halos(tasks: Sequence[_Task], section: Deconv) -> None:
 
 def _reach(task: _Task, section: Deconv) -> int:
     """Voxels around a chunk that the filter needs."""
-    return wiener_halo_voxels(optics_of(task.row), _wiener(section), flipped=section.phaseflipped)
+    return _halo(optics_of(task.row), section)
+
+
+def _halo(optics: Optics, section: Deconv) -> int:
+    return wiener_halo_voxels(optics, _wiener(section), flipped=section.phaseflipped)
 
 
 def _overlap(section: Deconv) -> int:
@@ -193,12 +221,16 @@ def _filter_chunk(section: Deconv, item: tuple[_Task, int]) -> None:
         return
     if number * _LINES // len(boxes) > (number - 1) * _LINES // len(boxes):
         info(f"deconv: {task.row.name}: chunk {number + 1} of {len(boxes)}")
-    optics, wiener = optics_of(task.row), _wiener(section)
-    halo = max(_reach(task, section), _overlap(section))
-    gain = partial(_gain, optics=optics, wiener=wiener, flipped=section.phaseflipped)
+    reach, gain = _filter(optics_of(task.row), section)
     with task.opened() as volume:
-        filtered = Filtered(volume, gain, halo)[boxes[number]]
+        filtered = Filtered(volume, gain, reach)[boxes[number]]
     write_part(waiting, filtered)
+
+
+def _filter(optics: Optics, section: Deconv) -> tuple[int, Callable[[Sequence[int]], Tensor]]:
+    """The halo that a chunk gets, and the gain for boxes of each shape."""
+    gain = partial(_gain, optics=optics, wiener=_wiener(section), flipped=section.phaseflipped)
+    return max(_halo(optics, section), _overlap(section)), gain
 
 
 _gain = lru_cache(maxsize=1)(wiener_gain)  # most chunks have one shape

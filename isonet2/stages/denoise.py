@@ -14,6 +14,6 @@ def inputs(job: Job) -> dict[str, Any]:
     return session_inputs(job, "denoise")
 
 
-def run(job: Job, world: World, *, restart: bool = False) -> dict[str, Any]:
+def run(job: Job, world: World, *, restart: bool = False, set_aside: bool = False) -> dict[str, Any]:
     """Train by Noise2Noise; see `run_session`."""
-    return run_session(job, "denoise", world, restart=restart)
+    return run_session(job, "denoise", world, restart=restart, set_aside=set_aside)

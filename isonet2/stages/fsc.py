@@ -29,11 +29,11 @@ from isonet2.physics.quality import Region, cone, shell_correlations, tapered
 from isonet2.physics.wedge import measured
 from isonet2.report import words
 from isonet2.report.measures import ShellCurve, curve_of
-from isonet2.report.plots import AXES, COLOURS, LIGHT, fsc_figure
+from isonet2.report.plots import AXES, COLOURS, TEXT, fsc_figure
 
 THRESHOLDS = (0.5, 0.143)
 _LINES = {
-    "all": (LIGHT.text, "-"),
+    "all": (TEXT, "-"),
     "measured": (COLOURS["measured"], "-"),
     "wedge": (COLOURS["wedge"], "-"),
     **{axis: (AXES[axis], "--") for axis in "xyz"},
@@ -128,13 +128,22 @@ def _curves(pair: Pair, half_angle_deg: float) -> dict[str, ShellCurve]:
     with ExitStack() as stack:
         volumes = [stack.enter_context(open_volume(path)) for path in pair.maps]
         a, b = (tapered(torch.from_numpy(volume[:, :, :])) for volume in volumes)
+    weight = None
     if pair.mask is not None:
         with open_volume(pair.mask) as mask:
             weight = torch.from_numpy(mask[:, :, :])
+    return curves_of(a, b, weight, pair.pixel_size_angstrom, pair.tilts_deg, half_angle_deg)
+
+
+def curves_of(
+    a: Tensor, b: Tensor, weight: Tensor | None, pixel_size_angstrom: float, tilts_deg: Tilts | None, cone_deg: float
+) -> dict[str, ShellCurve]:
+    """Of two maps (z, y, x) with tapered edges, which are multiplied by the weight in place: the curves by region."""
+    if weight is not None:
         a *= weight
         b *= weight
-    frequency, found = shell_correlations(a, b, _regions(pair.tilts_deg, half_angle_deg))
-    return {name: curve_of(frequency, fsc, pair.pixel_size_angstrom) for name, fsc in found.items()}
+    frequency, found = shell_correlations(a, b, _regions(tilts_deg, cone_deg))
+    return {name: curve_of(frequency, fsc, pixel_size_angstrom) for name, fsc in found.items()}
 
 
 def _regions(tilts_deg: Tilts | None, half_angle_deg: float) -> dict[str, Region]:

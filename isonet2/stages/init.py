@@ -10,6 +10,7 @@ from pathlib import Path
 
 from isonet2.errors import UserError
 from isonet2.io.atomic import replacing
+from isonet2.io.foreign import Recognised, read_series, recognise
 from isonet2.io.mrc import read_header
 from isonet2.io.pairing import TOMOGRAMS, pair_by_name
 from isonet2.io.star import half_of, name_without_half, read_star
@@ -23,17 +24,23 @@ Chosen = Mapping[str, Mapping[str, object]]  # values by section and key; sectio
 
 _NO_INPUT = re.compile(r"mask|truth|corrected|deconv|denoised", re.IGNORECASE)  # words of folders that hold results
 _NOISE_LEVEL = 0.2  # of the tutorial, for tomograms without halves
+_TILTS = {"tilt_min": TILT_MIN, "tilt_max": TILT_MAX}  # to be looked at: no file has them
+_OTHER_STAR = "isonet2.star"  # where tomograms.star is RELION's
 _PLAIN = re.compile(r"(?!null$|Null$|NULL$)[\w./][\w./-]*")  # text that needs no quotes in YAML
 
 
 @dataclass(frozen=True)
 class _Found:
-    """What a folder holds: the sentence about it, its tomograms' shape, and what that means for the job."""
+    """What a folder holds: sentences about it, its tomograms' shape, and what that means for the job."""
 
     sentence: str
     shape: tuple[int, int, int]
     has_halves: bool
     prepare_star: Mapping[str, object] | None
+    notes: tuple[str, ...] = ()
+    dark: bool = True
+    """Whether protein is, as make_mask wants it."""
+    star_file: str | None = None
 
 
 def init(folder: Path) -> Path:
@@ -51,8 +58,11 @@ def init(folder: Path) -> Path:
 
 
 def _look(folder: Path) -> _Found:
-    """A STAR file before halves before full tomograms."""
+    """A STAR file before what another program left before halves before full tomograms."""
     star = folder / "tomograms.star"
+    program = recognise(folder)
+    if program.source != "folders" and (program.path == star or not star.exists()):
+        return _imported(folder, program)
     if star.exists():
         rows = read_star(star)
         shape = read_header(folder / str(rows[0].half1 or rows[0].tomogram)).shape
@@ -66,7 +76,28 @@ def _look(folder: Path) -> _Found:
     size = f"{'×'.join(map(str, header.shape))} voxels of {header.pixel_size_angstrom[2]:.4g} Å (z, y, x)"
     kind = "pairs of half tomograms" if "even" in roles else "tomograms without halves"
     names = {role: str(place.relative_to(folder)) for role, place in roles.items()}
-    return _Found(f"{kind}: {len(paired)}; the first has {size}", header.shape, "even" in roles, names)
+    asked = {**names, **_TILTS}
+    return _Found(f"{kind}: {len(paired)}; the first has {size}", header.shape, "even" in roles, asked)
+
+
+def _imported(folder: Path, program: Recognised) -> _Found:
+    """Tomograms of another program, whose metadata prepare_star reads."""
+    notes: list[str] = []
+    series = read_series(program, notes.append, pixel_size_angstrom=None)
+    shape = read_header(next(iter(series[0].files.values()))).shape
+    if any(each.phases_flipped for each in series):
+        notes.append("The tomograms are phase-flipped: deconv, and refine with a CTF_mode, need phaseflipped: true.")
+    untilted = {} if all(each.tilts_deg for each in series) else _TILTS
+    size = "×".join(map(str, shape))
+    return _Found(
+        f"{len(series)} tomograms of {program.source} ({program.why}); the first has {size} voxels",
+        shape,
+        all("even" in each.files for each in series),
+        {"full": str(program.path.relative_to(folder)), "source": program.source, **untilted},
+        notes=tuple(note.removeprefix("prepare_star: ") for note in notes),
+        dark=program.source != "warp",
+        star_file=_OTHER_STAR if program.path == folder / "tomograms.star" else None,
+    )
 
 
 def _folders_below(folder: Path) -> list[Path]:
@@ -94,10 +125,11 @@ def _halves(holding: Mapping[Path, list[Path]]) -> dict[str, Path] | None:
 
 def _chosen(found: _Found) -> dict[str, dict[str, object]]:
     """The sections that are to run, and what in them is not by default: sizes for this machine."""
-    chosen: dict[str, dict[str, object]] = {"make_mask": {}}
+    chosen: dict[str, dict[str, object]] = {"make_mask": {}} if found.dark else {}
+    if found.star_file is not None:
+        chosen[""] = {"star_file": found.star_file}
     if found.prepare_star is not None:
-        tilts = {"tilt_min": TILT_MIN, "tilt_max": TILT_MAX}  # to be looked at: no file has them
-        chosen["prepare_star"] = {**found.prepare_star, **tilts}
+        chosen["prepare_star"] = dict(found.prepare_star)
     if gpu_count() > 1:
         chosen["resources"] = {"ranks_per_node": gpu_count()}
     method: dict[str, object] = {"method": "isonet2-n2n"}
@@ -122,14 +154,15 @@ def _job_text(found: _Found, chosen: Chosen) -> str:
         "# A section that is here runs, in this order. A key behind a # has the value that is used without it;",
         "# take the # away to change it. Then: isonet2 validate job.yaml",
     ]
-    if found.prepare_star is not None:
+    head += [f"# {note}" for note in found.notes]
+    if "tilt_min" in (found.prepare_star or {}):
         head.append("# Look at tilt_min and tilt_max first: they are not in the tomograms.")
     if not found.has_halves:
         head.append("# With two halves of each tomogram (even and odd frames) refine would denoise better.")
     lines = [*head, "", "version: 1", ""]
     for setting in settings_of(Job):
         if setting.name != "version":
-            lines += _setting_lines(setting, {}, "")
+            lines += _setting_lines(setting, chosen.get("", {}), "")
     for name, section in sections().items():
         if name != "simulate":
             lines += _section_lines(name, section, chosen)

@@ -24,7 +24,7 @@ from isonet2.io.mrc import Volume, open_volume, read_header, writing_mrc
 from isonet2.io.parts import Parts, has_part, read_plane, write_part
 from isonet2.io.star import TomogramRow, file_in_column, read_star, select_rows, update_rows
 from isonet2.job.models import Job, MakeMask
-from isonet2.log import info, warn
+from isonet2.log import expect, info, warn
 from isonet2.parallel.collectives import on_first_rank, on_shared_items
 from isonet2.parallel.world import World, share, waves
 from isonet2.physics.mask import bin_planes, boundary_plane, darkness, highest, reach, smooth, texture, unbin_plane
@@ -68,6 +68,16 @@ class _Task:
         return [share(depth, rank=n, size=count) for n in range(count)]
 
 
+def mask_of(volume: Array, section: MakeMask) -> NDArray[np.bool_]:
+    """Bool (z, y, x): the mask of a map in memory, as the stage makes it of one slab. Memory: about as much again."""
+    binned = np.stack([bin_planes(volume[z : z + 2]) for z in range(0, volume.shape[0], 2)])
+    smooth(binned, patch_size=section.patch_size)
+    specimen = highest(darkness(binned, slice(None), patch_size=section.patch_size), section.density_percentage)
+    specimen &= highest(texture(binned, slice(None), patch_size=section.patch_size), section.std_percentage)
+    depth, rows, columns = volume.shape
+    return np.stack([_plane(specimen, z, (depth, rows, columns), section.z_crop) for z in range(depth)])
+
+
 def inputs(job: Job) -> dict[str, Any]:
     """What the masks depend on."""
     return {task.row.name: task.key for task in _tasks(job)}
@@ -87,9 +97,12 @@ def run(job: Job, world: World, *, restart: bool = False) -> dict[str, Any]:
     left = on_first_rank(world, lambda: [task for task in tasks if restart or not _is_done(task)])
     done = [task for task in tasks if task not in left]
     kept = _by_name(done, on_shared_items(world, done, [task.voxels for task in done], _share_kept))
-    for wave in waves(left, [len(task.slabs) for task in left], least=_SLABS_EACH * world.size):
+    counts = [len(task.slabs) for task in left]
+    expect(sum(counts), "slab")
+    for wave in waves(left, counts, least=_SLABS_EACH * world.size):
         items = [(task, number) for task in wave for number in range(len(task.slabs))]
-        on_shared_items(world, items, [task.voxels / len(task.slabs) for task, _ in items], partial(_look, section))
+        costs = [task.voxels / len(task.slabs) for task, _ in items]
+        on_shared_items(world, items, costs, partial(_look, section), unit="slab")
         sizes = [task.voxels for task in wave]
         kept |= _by_name(wave, on_shared_items(world, wave, sizes, partial(_put_together, section)))
     changes = {task.row.index: {"mask": task.mask} for task in tasks}
@@ -214,10 +227,17 @@ def _share_kept(task: _Task) -> float:
         return sum(float(volume[z : z + 1].sum()) for z in range(volume.shape[0])) / task.voxels
 
 
+def _plane(specimen: NDArray[np.bool_], z: int, shape: Shape, z_crop: float) -> NDArray[np.bool_]:
+    """Bool (y, x): one plane of the mask that the specimen, found on the binned volume, makes without the ends of z."""
+    cropped = round(shape[0] * z_crop / 2)
+    if cropped <= z < shape[0] - cropped:
+        return unbin_plane(specimen[z // 2], shape[1:])
+    return np.zeros(shape[1:], np.bool_)
+
+
 def _write(task: _Task, volume: Volume, specimen: NDArray[np.bool_], z_crop: float) -> int:
     """Write the specimen's mask plane by plane, without the ends of z and what is outside the boundary: voxels kept."""
-    depth, rows, columns = volume.shape
-    cropped = round(depth * z_crop / 2)
+    depth = volume.shape[0]
     contours = _read_boundary(task.boundary) if task.boundary else []
     kept = 0
     with writing_mrc(
@@ -228,11 +248,9 @@ def _write(task: _Task, volume: Volume, specimen: NDArray[np.bool_], z_crop: flo
         dtype=np.int8,
     ) as out:
         for z in range(depth):
-            inside = np.zeros((rows, columns), np.bool_)
-            if cropped <= z < depth - cropped:
-                inside = unbin_plane(specimen[z // 2], inside.shape)
-                if contours:
-                    inside = inside & boundary_plane(contours, z, inside.shape)
+            inside = _plane(specimen, z, volume.shape, z_crop)
+            if contours and inside.any():
+                inside = inside & boundary_plane(contours, z, volume.shape[1:])
             out.append(inside[None].astype(np.int8))
             kept += int(inside.sum())
         if kept == 0:

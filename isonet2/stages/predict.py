@@ -12,14 +12,24 @@ from pathlib import Path
 from typing import Any
 
 from isonet2 import log
+from isonet2.data.acquired import check_phases
 from isonet2.data.choice import maps_of_method
-from isonet2.data.sources import Source, Standard, sources_of
+from isonet2.data.sources import Source, sources_of
 from isonet2.errors import UserError
+from isonet2.inference.network_use import flips_phases, predictor_of, standard_of
 from isonet2.inference.networks import NetworkInfo, load_network
 from isonet2.inference.predictor import Predictor
-from isonet2.inference.tomogram import Prediction, is_predicted, plan_prediction, predict_row, put_together
+from isonet2.inference.tomogram import (
+    Prediction,
+    check_dtype,
+    is_predicted,
+    plan_prediction,
+    predict_row,
+    put_together,
+)
 from isonet2.io.atomic import existing_file
 from isonet2.io.fingerprint import fingerprint
+from isonet2.io.relion import offer_to_relion
 from isonet2.io.star import read_star, select_rows, update_rows
 from isonet2.job.models import Job, Predict
 from isonet2.models.compute import Compute, choose_compute
@@ -71,31 +81,21 @@ def run(job: Job, world: World, *, restart: bool = False, tomogram: int | None =
     compute = choose_compute(world.device, mixed_precision=section.mixed_precision)
     tasks = on_first_rank(world, lambda: _tasks(job, section, info, compute, only=tomogram))
     left = on_first_rank(world, lambda: [task for task in tasks if restart or not is_predicted(task.prediction)])
-    on_first_rank(world, lambda: _check_room(job.path(section.output_dir), left))
-    fills_wedge = info.method != "n2n"
-    applies_wedge = fills_wedge and section.apply_mw_x1 and info.apply_mw_x1
-    predictors = [
-        Predictor(
-            network=compute.place(network),
-            compute=compute,
-            cube_size=info.cube_size,
-            tile_batch=section.tile_batch,
-            apply_mw_x1=applies_wedge,
-            within_nyquist=fills_wedge,
-            average_turns=section.average_turns,
-        )
-        for network, _ in loaded
-    ]
+    on_first_rank(world, lambda: _check_outputs(job.path(section.output_dir), left, section.bytes_per_voxel))
+    predictors = [predictor_of(network, info, section, compute) for network, _ in loaded]
 
     def name(written: Sequence[_Task]) -> None:
         column = "denoised" if info.method == "n2n" else "corrected"
         names = {task.index: {column: job.name(task.prediction.outputs[0])} for task in written}
         if tomogram is None:
             update_rows(job.path(job.star_file), names)
+            offer_to_relion(job.path(job.star_file), job.path)
 
     missing = {task.index for task in left}
     on_first_rank(world, lambda: name([task for task in tasks if task.index not in missing]))
-    for wave in waves(left, [len(task.prediction.tiling.z) for task in left], least=_ROWS_EACH * world.size):
+    counts = [len(task.prediction.tiling.z) for task in left]
+    log.expect(sum(counts), "row")
+    for wave in waves(left, counts, least=_ROWS_EACH * world.size):
         _predict_wave(wave, predictors, world)
         on_first_rank(world, partial(name, wave))
     outputs = [output for task in tasks for output in task.prediction.outputs]
@@ -108,8 +108,8 @@ def run(job: Job, world: World, *, restart: bool = False, tomogram: int | None =
         "epoch": info.epoch,
         "ctf": {
             "CTF_mode": info.CTF_mode,
-            "flips": _flips(section, info),
-            "flipped": _flips(section, info) or section.phaseflipped or info.phaseflipped,
+            "flips": flips_phases(section, info),
+            "flipped": flips_phases(section, info) or section.phaseflipped or info.phaseflipped,
             "clip_first_peak_mode": info.clip_first_peak_mode,
             "bfactor": info.bfactor,
         },
@@ -162,28 +162,25 @@ def _tasks(job: Job, section: Predict, info: NetworkInfo, compute: Compute, *, o
         section=section,
         cube_size=info.cube_size,
         networks=networks,
-        phase_flip=_flips(section, info),
-        standard=_standard(info),
+        phase_flip=flips_phases(section, info),
+        standard=standard_of(info),
         prefix="denoised" if info.method == "n2n" else "corrected",
         folder=job.path(section.output_dir),
     )
     chosen = [(index, source) for index, source in _chosen(job, info) if only in (None, index)]
     if not chosen:
         raise UserError(f"--tomogram {only}: predict takes no tomogram of that index from {job.star_file}")
+    if flips_phases(section, info):
+        indices = {index for index, _ in chosen}
+        rows = [row for row in read_star(job.path(job.star_file)) if row.index in indices]
+        check_phases(rows, "predict.phaseflipped", phaseflipped=False)
     return [_Task(index, plan(source)) for index, source in chosen]
-
-
-def _flips(section: Predict, info: NetworkInfo) -> bool:
-    """Whether the phases of the tomograms are flipped here, since the network learned from flipped ones."""
-    if info.CTF_mode is None or info.phaseflipped or section.phaseflipped:
-        return False
-    return info.do_phaseflip_input and section.do_phaseflip_input
 
 
 def _without_effect(section: Predict, info: NetworkInfo, *, networks: int) -> dict[str, str]:
     """Settings that these networks leave without effect, and why."""
     found: dict[str, str] = {}
-    if not _flips(Predict(), info):
+    if not flips_phases(Predict(), info):
         reason = "no CTF was corrected in training" if info.CTF_mode is None else "the network takes maps as they are"
         found |= dict.fromkeys(("phaseflipped", "do_phaseflip_input"), reason)
     if not info.apply_mw_x1:
@@ -193,17 +190,13 @@ def _without_effect(section: Predict, info: NetworkInfo, *, networks: int) -> di
     return {name: why for name, why in found.items() if getattr(section, name) != Predict.model_fields[name].default}
 
 
-def _standard(info: NetworkInfo) -> Standard:
-    """How tomograms were standardised for the training of this network."""
-    if not info.foreign:
-        return "ours"
-    return "isonet2 percentiles" if info.method == "isonet2" else "isonet2 moments"
-
-
-def _check_room(folder: Path, tasks: Sequence[_Task]) -> None:
-    """UserError if the outputs of these do not fit on the disk."""
+def _check_outputs(folder: Path, tasks: Sequence[_Task], bytes_per_voxel: int) -> None:
+    """UserError if the outputs of these do not fit on the disk, or their densities not into the type of the files."""
+    for task in tasks:
+        check_dtype(task.prediction)
     folder.mkdir(parents=True, exist_ok=True)
-    needed = sum(4 * math.prod(task.prediction.source.shape) * len(task.prediction.outputs) for task in tasks)
+    voxels = sum(math.prod(task.prediction.source.shape) * len(task.prediction.outputs) for task in tasks)
+    needed = bytes_per_voxel * voxels
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(f"{folder}: {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free")
@@ -219,6 +212,6 @@ def _predict_wave(wave: list[_Task], predictors: Sequence[Predictor], world: Wor
         predict_row(prediction, number, predictors)
         log.info(f"{prediction.source.name}: row {number + 1} of {len(prediction.tiling.z)}")
 
-    on_shared_items(world, items, costs, row)
+    on_shared_items(world, items, costs, row, unit="row")
     sizes = [float(math.prod(task.prediction.source.shape)) for task in wave]
     on_shared_items(world, [task.prediction for task in wave], sizes, put_together)

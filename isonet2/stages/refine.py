@@ -14,6 +14,6 @@ def inputs(job: Job) -> dict[str, Any]:
     return session_inputs(job, "refine")
 
 
-def run(job: Job, world: World, *, restart: bool = False) -> dict[str, Any]:
+def run(job: Job, world: World, *, restart: bool = False, set_aside: bool = False) -> dict[str, Any]:
     """Train by isonet2 or isonet2-n2n; see `run_session`."""
-    return run_session(job, "refine", world, restart=restart)
+    return run_session(job, "refine", world, restart=restart, set_aside=set_aside)

@@ -19,6 +19,7 @@ from isonet2.job.models import Job, Report
 from isonet2.parallel.collectives import on_first_rank, on_shared_items
 from isonet2.parallel.world import World
 from isonet2.report.block import TomogramBlock, tomogram_block
+from isonet2.report.comparison import write_comparison
 from isonet2.report.judgement import Judged, judged
 from isonet2.report.origin import Origin
 from isonet2.report.page import render_page
@@ -43,16 +44,19 @@ def inputs(job: Job) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Looked:
-    """What was found in one tomogram; `verdict` is the file that says it, beside a prediction of this job."""
+    """What was found in one tomogram; `verdict` is the file that says it, beside a prediction of this job; `comparison`
+    are the picture and the movie of it."""
 
     judged: Judged
     block: TomogramBlock | None
     scores: Scores | None
     verdict: str | None
+    comparison: list[str]
 
 
 def run(job: Job, world: World) -> dict[str, Any]:
-    """Write the page, beside every prediction what is to be believed of it, and truth.json if a truth folder is given.
+    """Write the page, beside every prediction what is to be believed of it, pictures and movies of what it changed, and
+    truth.json if a truth folder is given.
 
     Ranks share the tomograms; rank 0 writes the page. Facts: the page, its size, the verdicts, the scores.
     """
@@ -71,9 +75,13 @@ def run(job: Job, world: World) -> dict[str, Any]:
             block = tomogram_block(volumes, comparison, longest=longest) if row.index in drawn else None
             told = block.judged if block else judged(volumes)
             verdict = _leave_beside(job, volumes, told) if told.judgement.verdicts else None
-        return _Looked(told, block, comparison.scores if comparison else None, verdict)
+            wanted = section.with_comparison and volumes.result is not None
+            files = write_comparison(volumes, job.path(section.comparison_dir)) if wanted else []
+        log.info(f"report: {row.name} is looked at")
+        scores = comparison.scores if comparison else None
+        return _Looked(told, block, scores, verdict, [job.name(path) for path in files])
 
-    found = on_shared_items(world, there, [4.0 if row.index in drawn else 1.0 for row in there], look)
+    found = on_shared_items(world, there, [2.0 if row.index in drawn else 1.0 for row in there], look)
     missing = [row.name for row in rows if row not in there]
     return on_first_rank(
         world, lambda: _write(job, section, records, found, missing, with_truth=truth_folder is not None)
@@ -105,10 +113,11 @@ def _write(
         missing=missing,
         scores=means,
         convergence=_convergence(records),
+        comparisons=[name for one in found for name in one.comparison],
     )
     write_text(job.path(section.output), page)
     facts: dict[str, Any] = {
-        "outputs": [section.output, *(one.verdict for one in found if one.verdict)],
+        "outputs": [section.output, *(name for one in found for name in (one.verdict, *one.comparison) if name)],
         "megabytes": len(page.encode()) / 1e6,
         "tomograms": total,
         "support": {one.judged.name: one.judged.told() for one in found if one.judged.predicted},

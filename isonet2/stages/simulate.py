@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from isonet2.errors import UserError
 from isonet2.io.atomic import write_text
@@ -54,7 +55,7 @@ def run(job: Job, world: World) -> dict[str, Any]:
     folder = job.path(settings.output_dir)
     numbers = range(1, settings.count + 1)
     work = partial(_simulate_tomogram, settings, job.seed, folder)
-    placed = on_shared_items(world, numbers, [1.0] * len(numbers), work)
+    placed = on_shared_items(world, numbers, [1.0] * len(numbers), work, unit="tomogram")
     on_first_rank(world, lambda: _write_particles(folder / "particles.star", placed))
     kinds = _KINDS if settings.defocus is not None else _KINDS[:-1]
     maps = [f"{settings.output_dir}/{kind}/{_name(number)}.mrc" for number in numbers for kind in kinds]
@@ -62,7 +63,15 @@ def run(job: Job, world: World) -> dict[str, Any]:
 
 
 def _simulate_tomogram(settings: Simulate, seed: int, folder: Path, number: int) -> list[Placed]:
-    """Make one tomogram, write its four files, and say what is in it."""
+    """Make one tomogram, write its files, and say what is in it."""
+    volumes, placed = simulated(settings, seed, number)
+    for kind, volume in volumes.items():
+        write_mrc(folder / kind / f"{_name(number)}.mrc", volume.numpy(), pixel_size_angstrom=settings.pixel_size)
+    return placed
+
+
+def simulated(settings: Simulate, seed: int, number: int) -> tuple[dict[str, Tensor], list[Placed]]:
+    """One tomogram: its maps (z, y, x), float32, by the names of their folders, and what is in it."""
     shape, pixel, step = settings.size, settings.pixel_size, settings.tilt_step
     for_phantom, *for_halves = (np.random.default_rng(s) for s in np.random.SeedSequence([seed, number]).spawn(3))
     density, placed = make_phantom(settings, for_phantom)
@@ -90,9 +99,7 @@ def _simulate_tomogram(settings: Simulate, seed: int, folder: Path, number: int)
         back_project(series + white_noise(shape, tilts, half_dose, rng), shape, tilts, step) for rng in for_halves
     )
     volumes = [even, odd, (even + odd) / 2, truth, *([without_ctf] if settings.defocus is not None else [])]
-    for kind, volume in zip(_KINDS, volumes, strict=False):
-        write_mrc(folder / kind / f"{_name(number)}.mrc", volume.numpy(), pixel_size_angstrom=pixel)
-    return placed
+    return dict(zip(_KINDS, volumes, strict=False)), placed
 
 
 def _name(number: int) -> str:

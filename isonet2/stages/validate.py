@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from isonet2.data.acquired import check_phases
 from isonet2.data.choice import maps_for, method_of
 from isonet2.data.listing import list_tomograms
 from isonet2.data.sources import Choice, any_maps, map_in, sources_of
@@ -75,6 +76,7 @@ def _tomograms(job: Job, mistakes: list[str], doubts: list[str]) -> list[Tomogra
     if not rows:
         return None
     chosen = _chosen(job, rows, mistakes)
+    _check_phases(job, chosen, mistakes)
     choices: list[Choice] = []
     for training in job.trainings.values():
         with _collecting(mistakes):
@@ -84,6 +86,15 @@ def _tomograms(job: Job, mistakes: list[str], doubts: list[str]) -> list[Tomogra
         with _collecting(mistakes):
             facts.append(_facts(job, row, choices if row.index in cut else [], cut=row.index in cut))
     return facts
+
+
+def _check_phases(job: Job, rows: list[TomogramRow], mistakes: list[str]) -> None:
+    """What corrects the CTF has to know what the list says of the phases."""
+    correcting = {"deconv": job.deconv} | {name: each for name, each in job.trainings.items() if each.CTF_mode}
+    for name, section in correcting.items():
+        if section is not None:
+            with _collecting(mistakes):
+                check_phases(rows, f"{name}.phaseflipped", phaseflipped=section.phaseflipped)
 
 
 def _chosen(job: Job, rows: list[TomogramRow], mistakes: list[str]) -> list[TomogramRow]:

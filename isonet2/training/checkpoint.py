@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from isonet2 import __version__, log
-from isonet2.errors import UserError
 from isonet2.inference.archive import load_archive, save_archive
 from isonet2.training.setup import Setup
 
@@ -96,8 +95,8 @@ class Checkpoints:
         return sorted(self._folder.glob("step*.pt"))
 
 
-def check_same(found: dict[str, Any], training: Identity, folder: Path) -> None:
-    """UserError if a checkpoint is of a training with other settings: its weights are not what was asked for."""
+def differences(found: dict[str, Any], training: Identity) -> list[str]:
+    """In what a checkpoint is of a training with other settings, so that its weights are not what was asked for."""
     then, now = found["training"], asdict(training)
     differ = [
         f"{name} was {then['settings'].get(name)} and is {value}"
@@ -107,8 +106,4 @@ def check_same(found: dict[str, Any], training: Identity, folder: Path) -> None:
     for name in ("seed", "batch_size", "samples", "cubes"):
         if then.get(name) != now[name]:
             differ.append(f"{name} was {then.get(name)} and is {now[name]}")
-    if differ:
-        raise UserError(
-            f"{folder}: its checkpoints are of another training ({'; '.join(differ)}): "
-            "begin anew with isonet2 run … --restart, or take another refine.output_dir"
-        )
+    return differ

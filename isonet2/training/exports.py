@@ -50,6 +50,17 @@ class Exports:
         """Whether the last network is that of this key, and unharmed."""
         return is_finished(self.path("last"), key)
 
+    def set_aside(self) -> Path:
+        """Move all that this folder holds of a training into one beside it, checkpoints last: the folder."""
+        taken = [int(path.name[8:]) for path in self.folder.glob("earlier_*") if path.name[8:].isdecimal()]
+        kept = self.folder / f"earlier_{max(taken, default=0) + 1}"
+        kept.mkdir()
+        whole = ("metrics.jsonl", "tensorboard", "loss.png", "previews", "checkpoints")
+        for path in (*sorted(self.folder.glob("network_*.pt")), *(self.folder / name for name in whole)):
+            if path.exists():
+                path.rename(kept / path.name)
+        return kept
+
     def clear(self) -> None:
         """Forget all networks of this training."""
         for kind in ("epoch", "last", "best"):

@@ -16,7 +16,7 @@ from isonet2.errors import IsonetError, UserError
 from isonet2.parallel.collectives import anyone, barrier, on_first_rank, stop_if_asked
 from isonet2.parallel.memory import peak_memory_gb
 from isonet2.parallel.world import World
-from isonet2.training.checkpoint import Checkpoints, Identity, Position, check_same
+from isonet2.training.checkpoint import Checkpoints, Identity, Position, differences
 from isonet2.training.exports import Exports
 from isonet2.training.learner import Learner, learning_rate_at
 from isonet2.training.metrics import Metrics
@@ -47,8 +47,11 @@ class Trainer:
         self._exports = Exports(setup, folder, preview, self._metrics)
         self._position = Position()
 
-    def train(self, *, restart: bool) -> dict[str, Any]:
-        """Go on from the last checkpoint, or begin (anew with `restart`), to the last epoch; what the report tells."""
+    def train(self, *, restart: bool, set_aside: bool = False) -> dict[str, Any]:
+        """Go on from the last checkpoint, or begin (anew with `restart`), to the last epoch; what the report tells.
+
+        UserError if the checkpoints are of other settings, unless those are to be `set_aside`.
+        """
         found = self._begin(restart)
         self._first_cache = cache = self._supply.cache(0)
         self._schedule = self._schedule_of(cache, self._section.batch_size or 2 * self._world.size)
@@ -60,6 +63,9 @@ class Trainer:
             cubes=cache.content,
             cache_refresh_epochs=self._supply.epochs_each,
         )
+        if found is not None and (differ := differences(found, self._training)):
+            self._make_room("; ".join(differ), set_aside=set_aside)
+            found = None
         if found is not None:
             self._resume(found)
         else:
@@ -111,8 +117,16 @@ class Trainer:
             raise UserError(f"acc_batches {section.acc_batches} cannot split a batch_size of {batch_size}")
         return Schedule(samples, batch_size, section.acc_batches, section.epochs, self._seed)
 
+    def _make_room(self, differ: str, *, set_aside: bool) -> None:
+        if not set_aside:
+            raise UserError(
+                f"{self._folder}: its checkpoints are of another training ({differ}): "
+                "begin anew with isonet2 run … --restart, or take another output_dir"
+            )
+        kept = on_first_rank(self._world, self._exports.set_aside)
+        log.warn(f"{self._folder} held another training ({differ}): it lies in {kept} now, and this one begins")
+
     def _resume(self, found: dict[str, Any]) -> None:
-        check_same(found, self._training, self._folder)
         self._learner.restore(found)
         self._position = Position(**found["position"])
         epoch, place = divmod(self._position.step, self._schedule.steps_per_epoch)
@@ -139,7 +153,8 @@ class Trainer:
         batches = load_batches(self._dataset(cache), self._schedule, self._world, steps=steps, workers=self._workers)
         saved = started = time.monotonic()
         first = steps.start
-        for step in log.progress(steps, total=len(steps), label="training", unit="step", show=self._world.rank == 0):
+        total, show = self._schedule.steps, self._world.rank == 0
+        for step in log.progress(steps, total=total, label="training", unit="step", first=steps.start, show=show):
             rate = learning_rate_at(
                 step,
                 steps=self._schedule.steps,

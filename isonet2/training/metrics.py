@@ -1,4 +1,4 @@
-"""metrics.jsonl: one line for each epoch and each preview."""
+"""metrics.jsonl: one line for each epoch and each preview; the same for TensorBoard."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from isonet2.io.atomic import write_text
+from isonet2.training.tensorboard import Events
 
 
 class Metrics:
@@ -15,6 +16,7 @@ class Metrics:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._events = Events(path.parent / "tensorboard")
 
     def append(self, line: dict[str, Any]) -> None:
         """Add one line, on disk before the next thing happens."""
@@ -23,6 +25,7 @@ class Metrics:
             file.write(json.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
+        self._events.append(line)
 
     def lines(self) -> list[dict[str, Any]]:
         """All whole lines; one that a kill cut short is left out."""
@@ -40,3 +43,4 @@ class Metrics:
         last = {"preview": step if preview else step - 1}
         kept = [line for line in self.lines() if line["step"] <= last.get(line["kind"], step)]
         write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._events.rewrite(kept)

@@ -22,7 +22,7 @@ from isonet2.parallel.stopping import Stop
 from isonet2.parallel.world import World
 from isonet2.physics.normalise import Normalisation
 from isonet2.physics.quality import measured_and_missing, region_correlation, wedge_power_ratio
-from isonet2.report.plots import preview_figure
+from isonet2.report.plots import slices_figure
 
 Array = npt.NDArray[np.float32]
 _CUBES = (2, 3, 3)  # size of the middle, in cubes along z, y, x
@@ -83,13 +83,11 @@ class Preview:
     def _draw(self, path: Path, predictions: list[Array], epoch: int) -> None:
         low, high = zip(*self.source.tilts_deg, strict=True)
         with replacing(path) as part:
-            preview_figure(
+            slices_figure(
                 part,
-                _mean(self.maps),
-                self.normalisation.to_file(_mean(predictions)),
+                {"before": _mean(self.maps), "after": self.normalisation.to_file(_mean(predictions))},
                 pixel_size_angstrom=self.source.optics.pixel_size_angstrom,
-                tilt_min_deg=min(low),
-                tilt_max_deg=max(high),
+                tilts_deg=(min(low), max(high)),
                 title=f"{self.source.name} after epoch {epoch}",
             )
 

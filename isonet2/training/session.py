@@ -42,8 +42,9 @@ def session_inputs(job: Job, stage: Stage) -> dict[str, Any]:
     }
 
 
-def run_session(job: Job, stage: Stage, world: World, *, restart: bool) -> dict[str, Any]:
-    """Train to the last epoch, from the last checkpoint if there is one and `restart` does not forbid it.
+def run_session(job: Job, stage: Stage, world: World, *, restart: bool, set_aside: bool = False) -> dict[str, Any]:
+    """Train to the last epoch, from the last checkpoint if there is one and `restart` does not forbid it; one of other
+    settings is an error, or, with `set_aside`, put into a folder of its own.
 
     Each rank holds one network (weights, gradient, two moments, average: 20 bytes a parameter) and the activations of
     its share of a micro-batch. With split_halves one network after the other, in folders of their own, from other first
@@ -57,15 +58,16 @@ def run_session(job: Job, stage: Stage, world: World, *, restart: bool) -> dict[
     if pretrained and (unlike := pretrained.unlike(setup)):
         log.warn(f"pretrained_model: {'; '.join(unlike)}: it has to learn that anew")
     preview = _preview(job, training, wanted) if training.with_preview else None
+    how = {"restart": restart, "set_aside": set_aside}
     if not training.split_halves:
-        return _train(job, setup, wanted, preview, folder, world, seed=job.seed, restart=restart)
+        return _train(job, setup, wanted, preview, folder, world, seed=job.seed, **how)
     facts = []
     for number, part in enumerate(HALVES):
         log.info(f"{stage}: the network of the {part} half")
         half = on_first_rank(world, lambda part=part: halved_cubes(wanted, part))  # type: ignore[misc]
         where = replace(preview, folder=folder / part) if preview else None
         own = replace(setup, part=part)
-        facts.append(_train(job, own, half, where, folder / part, world, seed=job.seed + number, restart=restart))
+        facts.append(_train(job, own, half, where, folder / part, world, seed=job.seed + number, **how))
     together = {name: [path for each in facts for path in each[name]] for name in ("outputs", "networks")}
     shared = {name: value for name, value in facts[0].items() if name != "convergence"}  # each has its own
     return {**shared, **together, "samples": sum(each["samples"] for each in facts), "split_halves": True}
@@ -80,12 +82,12 @@ def _train(
     world: World,
     *,
     seed: int,
-    restart: bool,
+    **how: bool,
 ) -> dict[str, Any]:
     _check_beginning(job, setup, folder)
     keep_freed_memory()
     supply = Supply(_caches(job, wanted, world), (job.extract or Extract()).cache_refresh_epochs)
-    facts = Trainer(setup, supply, preview, folder, world, seed=seed).train(restart=restart)
+    facts = Trainer(setup, supply, preview, folder, world, seed=seed).train(**how)
     return {**facts, **{name: [job.name(path) for path in facts[name]] for name in ("outputs", "networks")}}
 
 

@@ -11,7 +11,7 @@ import h5py
 from isonet2.inference.archive import load_archive
 from isonet2.io.mrc import open_volume
 from isonet2.io.parts import has_part
-from isonet2.io.star import read_loops
+from isonet2.io.star_text import read_loops
 from isonet2.job.load import load_job
 
 

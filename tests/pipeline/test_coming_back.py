@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,8 +61,20 @@ def test_a_training_that_was_ended_comes_to_the_weights_of_one_that_was_not(
     assert not list(killed.rglob("*.part*"))
 
 
-def test_other_settings_do_not_go_on_from_a_checkpoint(straight: Path) -> None:
-    done = isonet2("refine", "tomograms.star", *FLAGS, "--learning_rate", "0.01", cwd=straight, check=False)
+def test_other_settings_do_not_go_on_from_a_checkpoint(straight: Path, tmp_path: Path) -> None:
+    """A job file is refused, since a line may have been changed by mistake; a command sets it aside."""
+    folder = tmp_path / "job"
+    shutil.copytree(straight, folder)
+    (folder / "resolved.yaml").rename(folder / "job.yaml")
+    words = ("run", "job.yaml", "--stages", "refine", "--set", "refine.learning_rate=0.01")
+    done = isonet2(*words, cwd=folder, check=False)
     assert done.returncode == 64
     assert "learning_rate was 0.001 and is 0.01" in done.stderr
     assert "--restart" in done.stderr
+    said = isonet2("refine", "tomograms.star", *FLAGS, "--learning_rate", "0.01", "--epochs", "1", cwd=folder).stderr
+    assert "held another training (learning_rate was 0.001 and is 0.01): it lies in" in said
+    kept = folder / "isonet_maps" / "earlier_1"
+    assert {path.name for path in (straight / "isonet_maps").iterdir()} - {path.name for path in kept.iterdir()} == {
+        ".finished"
+    }
+    assert len(metrics(folder, "epoch")) == 1

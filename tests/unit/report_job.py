@@ -12,7 +12,7 @@ import numpy as np
 from isonet2.io.mrc import write_mrc
 from isonet2.io.star import TomogramRow, write_star
 from isonet2.job.models import Job
-from isonet2.report.plots import preview_figure
+from isonet2.report.plots import slices_figure
 
 SHAPE = (16, 24, 20)
 
@@ -102,14 +102,15 @@ def finished(
     put_stage(folder, "predict", 7.0, "15:07", facts)
     if with_metrics:
         put_metrics(folder / "isonet_maps")
-    sections = {
+    sections: dict[str, Any] = {
         "prepare_star": {"even": "even", "odd": "odd"},
         "extract": {},
         "refine": {"arch": "unet-tiny", "cube_size": 32},
         "predict": {"keep_halves": True},
         "report": {"truth_folder": "truth"},
     }
-    return job_at(folder, **{**sections, **changes})
+    sections |= changes
+    return job_at(folder, **sections | {"report": {"with_comparison": False, **sections["report"]}})
 
 
 def put_records(folder: Path) -> None:
@@ -146,9 +147,8 @@ def put_metrics(maps: Path, held_out: list[float] | None = None) -> None:
     for epoch in (2, 4):
         image = f"previews/epoch{epoch:03d}.png"
         volume = smooth(epoch)
-        preview_figure(
-            maps / image, volume, volume, pixel_size_angstrom=10, tilt_min_deg=-50, tilt_max_deg=60, title="a preview"
-        )
+        both = {"before": volume, "after": volume}
+        slices_figure(maps / image, both, pixel_size_angstrom=10, tilts_deg=(-50, 60), title="a preview")
         lines.append({"kind": "preview", "epoch": epoch, "step": 50 * epoch, "image": image, "wedge_power_ratio": 0.4,
                       "cc_halves_measured": 0.9, "cc_halves_wedge": 0.7})  # fmt: skip
     text = "".join(json.dumps(line) + "\n" for line in lines)

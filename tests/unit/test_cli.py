@@ -25,7 +25,7 @@ from isonet2.job.settings import sections, settings_of
 from isonet2.job.tools import TOOLS, tool_from_flags
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(isonet2.__file__).parents[1])}
-VERBS = ("run", "validate", "plan", "init", *STAGES, *TOOLS, "reference")
+VERBS = ("run", "validate", "plan", "init", *STAGES, *TOOLS, "status", "schema", "reference")
 
 
 @pytest.fixture
@@ -45,13 +45,13 @@ def test_a_job_file_runs_with_its_changes(ran, tmp_path):
     assert main(["run", "job.yaml", "--set", "simulate.count=3", "--set=seed=5", "--restart"]) == 0
     [(job, how)] = ran
     assert (job.simulate.count, job.seed, job.folder) == (3, 5, tmp_path)
-    assert how == {"restart": True, "stages": None}
+    assert how == {"restart": True, "stages": None, "force": False}
 
 
 def test_a_scheduler_starts_some_stages_or_one_tomogram_of_a_job(ran, tmp_path):
     (tmp_path / "job.yaml").write_text("simulate:\nprepare_star: {full: simulated/full}\n")
     assert main(["run", "job.yaml", "--stages", "simulate,prepare_star"]) == 0
-    assert ran.pop()[1] == {"restart": False, "stages": ["simulate", "prepare_star"]}
+    assert ran.pop()[1] == {"restart": False, "stages": ["simulate", "prepare_star"], "force": False}
     (tmp_path / "job.yaml").write_text("simulate:\nprepare_star: {full: simulated/full}\nrefine:\npredict:\n")
     assert main(["run", "job.yaml", "--stages", "predict", "--tomogram", "12"]) == 0
     assert ran.pop()[1] == 12

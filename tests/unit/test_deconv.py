@@ -215,7 +215,7 @@ def test_inputs_and_files_of_the_users_are_not_overwritten(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "options", "words"),
     [
-        ([row(1, "a.mrc")], {"input_column": "rlnDeconvTomoName"}, "a: rlnDeconvTomoName is empty"),
+        ([row(1, "a.mrc")], {"input_column": "rlnCorrectedTomoName"}, "a: rlnCorrectedTomoName is empty"),
         ([row(1, "flat.mrc")], {}, r"flat\.mrc: it is constant"),
         ([row(1, None, half1="a.mrc", half2="small.mrc")], {}, r"small\.mrc: another shape than a\.mrc"),
     ],

@@ -13,7 +13,7 @@ import pytest
 from samples import torch_set
 from tiny import SETTINGS, job_of, refused, rows, run, tomograms, train
 
-from isonet2 import cli, log
+from isonet2 import cli, commands, log
 from isonet2.job.flags import job_from_flags
 from isonet2.job.load import load_job
 from isonet2.job.models import Deconv, Job, Refine
@@ -113,7 +113,7 @@ def test_a_command_says_on_stderr_what_it_leaves_out_once_for_all_ranks(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     jobs: list[Job] = []
-    monkeypatch.setattr(cli, "_checked", lambda job: job)
+    monkeypatch.setattr(commands, "_checked", lambda job: job)
     pipeline = SimpleNamespace(run=lambda job, **_: jobs.append(job))
     monkeypatch.setitem(sys.modules, "isonet2.pipeline", pipeline)
     for rank in (0, 1):

@@ -103,7 +103,7 @@ def test_the_deconvolved_map_comes_first_then_the_tomogram_then_the_first_half(t
 
 @pytest.mark.parametrize(
     ("column", "words"),
-    [("rlnDeconvTomoName", "of a is empty"), ("rlnTilt", "not a column"), ("rlnTiltMin", "not a column")],
+    [("rlnCorrectedTomoName", "of a is empty"), ("rlnTilt", "not a column"), ("rlnTiltMin", "not a column")],
 )
 def test_an_input_column_without_a_map_is_refused(tmp_path: Path, column: str, words: str) -> None:
     noise(tmp_path / "a.mrc")

@@ -22,7 +22,7 @@ from isonet2.report.measures import (
     round_length_nm,
     shell_curves,
 )
-from isonet2.report.plots import DARK, LIGHT, epoch_figure, fsc_figure, loss_figure, preview_figure, wedge_border
+from isonet2.report.plots import epoch_figure, fsc_figure, loss_figure, slices_figure, wedge_border
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -193,20 +193,22 @@ def test_the_fsc_axis_is_labelled_in_angstrom_up_to_nyquist() -> None:
     assert [label.get_text() for label in axes.get_xticklabels()] == ["150", "75", "50", "37.5", "30"]
 
 
-@pytest.mark.parametrize(("ink", "bright"), [(LIGHT, False), (DARK, True)])
-def test_a_plot_lies_on_a_transparent_ground_in_the_ink_of_the_page(ink: object, bright: bool) -> None:
-    figure = epoch_figure([{"epoch": 1, "x": 1.0}, {"epoch": 2, "x": 2.0}], {"x": ("x", None)}, "x", ink)  # type: ignore[arg-type]
+def test_a_plot_is_dark_on_a_transparent_ground_and_holds_its_highest_point() -> None:
+    figure = epoch_figure([{"epoch": 1, "x": 1.0}, {"epoch": 2, "x": 2.0}], {"x": ("x", None)}, "x")
     picture = decoded(figure_png(figure, dpi=60))
     assert picture[0, 0, 3] == 0
-    ink_drawn = picture[picture[..., 3] > 200][:, :3].mean()
-    assert (ink_drawn > 150) == bright
+    assert picture[picture[..., 3] > 200][:, :3].mean() < 150
+    low, high = figure.axes[0].get_ylim()
+    assert low == 0
+    assert high > 2.0
 
 
-def test_a_preview_shows_before_above_after_with_the_scale_bar_and_the_border_of_the_wedge(tmp_path: Path) -> None:
+def test_a_figure_of_slices_has_a_row_for_each_volume_and_in_the_spectra_the_border_of_the_wedge(
+    tmp_path: Path,
+) -> None:
     before, after = noise(12, 24, 24, seed=1), np.zeros((12, 24, 24), dtype=np.float32)
-    preview_figure(
-        tmp_path / "p.png", before, after, pixel_size_angstrom=10, tilt_min_deg=-60, tilt_max_deg=60, title="t1"
-    )
+    both = {"before": before, "after": after}
+    slices_figure(tmp_path / "p.png", both, pixel_size_angstrom=10, tilts_deg=(-60, 60), title="t1")
     assert [path.name for path in tmp_path.iterdir()] == ["p.png"]
     picture = decoded((tmp_path / "p.png").read_bytes())[..., :3].astype(int)
     height, width = picture.shape[:2]

@@ -22,8 +22,9 @@ from isonet2.training.validation import verdict
 
 
 def findings(page: Page) -> dict[str, str]:
-    """What the top of the page says is to be believed, by what it is about."""
-    pairs = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page.source[: page.source.index('class="numbers"')])
+    """What the first page says is to be believed, by what it is about."""
+    first = page.source[page.source.index('class="findings"') :]
+    pairs = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", first[: first.index("</dl>")])
     return {html.unescape(about): html.unescape(text) for about, text in pairs}
 
 
@@ -81,6 +82,24 @@ def test_maps_of_noise2noise_are_called_denoised_and_their_wedge_not_filled(tmp_
     assert "The noise of 1 tomogram (16 × 24 × 20 voxels of 10 Å) was reduced" in page.text
     raw, denoised = (words.correlation(facts["truth"][name]["cc"]) for name in ("raw", "denoised"))
     assert f"The correlation with the known truth went from {raw} to {denoised}" in page.text
+
+
+def test_the_first_page_points_at_the_doubtful_first(tmp_path: Path) -> None:
+    """In the second tomogram the predictions of the halves share nothing with the data."""
+    job = finished(tmp_path, ("t1", "t2"), report={})
+    put_metrics(tmp_path / "isonet_maps", RISING)
+    for number, name in enumerate(("", "_half1", "_half2")):
+        noise = torch.randn(SHAPE, generator=torch.Generator().manual_seed(number))
+        write(tmp_path / f"out/corrected_t2{name}.mrc", noise.numpy())
+    told = report.run(job, World())["support"]
+    assert {name: told[name]["measured region"]["state"] for name in told} == {"t1": "good", "t2": "bad"}
+    source = Page(job.path("report.html")).source
+    pointers = re.findall(r'<li><a href="#(.*?)">(.*?)</a></li>', source[source.index('class="pointers"') :])
+    doubtful = ("tomogram-2", "t2, measured region: does not keep to the measured data.")
+    usual = [page for page, _ in pointers].index("limits")
+    assert pointers[0][0] == "training"
+    assert doubtful in pointers[:usual]
+    assert not any("t1, measured" in text for _, text in pointers)
 
 
 FALLING = [1 / n for n in range(1, 13)]

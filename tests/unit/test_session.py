@@ -268,10 +268,10 @@ def test_a_restart_begins_every_kind_of_training_anew(maps: Path, tmp_path: Path
     both = {"denoise": {**SETTINGS, "output_dir": "d"}, "refine": {**REFINE, "output_dir": "r"}}
     job = job_of(tmp_path, rows(maps), **both)
     for stage in both:
-        pipeline._run_stage(stage, job, World(), "", anew=False, restart=False)
+        pipeline._run_stage(stage, job, World(), "", {}, anew=False)
         for anew, steps_before in ((False, 4), (True, 0)):
             stage_path(job, stage).unlink(missing_ok=True)
-            _, facts = pipeline._run_stage(stage, job, World(), "", anew=anew, restart=anew)
+            _, facts = pipeline._run_stage(stage, job, World(), "", {"restart": True} if anew else {}, anew=anew)
             assert facts["steps_before"] == steps_before
 
 

@@ -7,13 +7,15 @@ import fnmatch
 import importlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from common import absent
 from tiny import SETTINGS, NoFigure, Trainer, job_of, rows, run, same, tomograms, train, trainer, with_method
 
 from isonet2 import log
@@ -64,6 +66,7 @@ PREDICT = {
     "mixed_precision": Output(False),
     "average_turns": Output(False),
     "keep_halves": Output(False, changes="names"),
+    "output_dtype": Output("float16"),
     "tomo_idx": Output("2", changes="names"),
 }
 
@@ -204,6 +207,7 @@ BY_FILES = {
     },
     "prepare_star": {
         "full": Kept("../../maps/full"),
+        "source": Kept("folders", beside={"even": None, "odd": None, "full": "../../maps/imod"}),
         "even": Kept("../../maps/other"),
         "odd": Kept("../../maps/other"),
         "mask_folder": Kept("../../maps/other"),
@@ -217,6 +221,7 @@ BY_FILES = {
         "tilt_min": Kept(-51.0),
         "tilt_max": Kept(51.0),
         "tilt_step": Kept(2.0),
+        "flip_tilts": Kept(True, beside={"tilt_folder": "../../maps/lists"}),
         "create_average": Kept(True, "names"),
         "number_subtomos": Kept(7),
     },
@@ -243,6 +248,8 @@ BY_FILES = {
     "report": {
         "output": Kept("mine.html", "names"),
         "truth_folder": Kept("../../maps", "names"),
+        "with_comparison": Kept(False, "names"),
+        "comparison_dir": Kept("elsewhere", "names"),
     },
     "psf": {
         "star_file": Kept("tomograms.star", "names"),
@@ -279,6 +286,13 @@ BY_FILES = {
         "old_pixel_size": Kept(12.0, beside=ONE_MAP),
         "tomo_idx": Kept("1", "names"),
     },
+    "export": {
+        "maps": Kept("../../maps/t1_other.mrc", beside=ONE_MAP),
+        "output_dir": Kept("elsewhere", "names"),
+        "input_column": Kept("rlnTomoName", "names"),
+        "pixel_size": Kept(12.0, beside=ONE_MAP),
+        "tomo_idx": Kept("1", "names"),
+    },
 }
 EXTRACT = {
     "cache_dir": Kept("elsewhere", "names"),
@@ -309,7 +323,9 @@ USUAL: dict[str, dict[str, Any]] = {
     "deconv": {"highpassnyquist": 1.0},  # the reach of the filter, and with it the work
     "psf": {"cube_size": 12},
 }
-CONTENT = {"simulate": "*/full/*", "prepare_star": "*.star", "fsc": "*.csv"}  # of others: *.mrc
+CONTENT = {  # of others: *.mrc
+    "simulate": "*/full/*", "prepare_star": "*.star", "fsc": "*.csv", "export": "*.zarr/.zattrs"
+}  # fmt: skip
 Files = dict[str, bytes]
 
 
@@ -329,24 +345,31 @@ def left_by(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Files]:
         volume = rng.standard_normal(shape)
         put(f"t{n}_{kind}.mrc", volume)
         put(f"{kind}/t{n}.mrc", volume)
+        put(f"imod/t{n}.mrc", volume)
     for n in (1, 2):
         write_text(maps / f"lists/t{n}.coords", "1 2 3\n")
         write_text(maps / f"lists/t{n}.tlt", "-50\n0\n50\n")
+        write_text(maps / f"imod/t{n}.tlt", "-50\n0\n50\n")
 
     def make(section: str, **settings: Any) -> Files:
+        if section == "export" and find_spec("zarr") is None:
+            absent("zarr is not installed: pip install 'isonet2[zarr]'")
         settings = {**USUAL.get(section, {}), **settings}
         key = json.dumps([section, settings])
         if key not in done:
             folder = root / str(len(done)) / "job"
             of_job = {} if section in TOOLS else {section: settings}
-            job = job_of(folder, rows(maps, mask=str(maps / "mask.mrc")), **of_job)
+            listed = rows(maps, mask=str(maps / "mask.mrc"))
+            made = [replace(row, corrected=str(maps / f"t{row.index}_other.mrc")) for row in listed]
+            job = job_of(folder, made, **of_job)
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("isonet2.stages.fsc.fsc_figure", NoFigure)
                 patch.chdir(folder)
                 if of_job:
                     run(job, section)
                 else:
-                    getattr(importlib.import_module(f"isonet2.stages.{section}"), section)(TOOLS[section](**settings))
+                    tool = getattr(importlib.import_module(f"isonet2.stages.{section}"), section)
+                    list(tool(TOOLS[section](**settings)))
             visible = (path for path in folder.rglob("*") if path.is_file() and ".finished" not in path.parts)
             done[key] = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(visible)}
         return done[key]
