@@ -45,6 +45,7 @@ IN_A_RUN = 4
 """Tomograms that `run` looks at, evenly spread over the list."""
 _BOXES_OF_PHASES = 4
 _LOW_TILTS_DEG = 40.0  # rings are sharpest there: a tilted specimen has many defoci
+_LEAST = 32  # voxels along a side that leave enough components to tell anything by
 _DPI = 90
 _SHOWN = 10  # errors: one habit makes one for each tomogram
 
@@ -142,6 +143,9 @@ def _examined(row: TomogramRow, *, path: Path_of, folder: Path, flipped: bool | 
         if len(shapes) > 1:
             sizes = " and ".join("×".join(map(str, shape)) for shape in sorted(shapes))
             raise UserError(f"{paths[1]}: the halves have {sizes} voxels (z, y, x): they must be alike")
+        if min(first := shapes.pop()) < _LEAST:
+            size = "×".join(map(str, first))
+            return Finding(row.name, "files", "cannot tell", f"{size} voxels (z, y, x): too small to be judged")
         seen = glimpse(paths)
         tilts = tilts_of(row, path)
         for map_, planes in zip(paths, seen.planes, strict=True):
