@@ -86,7 +86,7 @@ REFUSED = {
         ("isonet2", False, "rlnOther", ["column", "column", "column", "column", "other.mrc"]),
         ("isonet2", True, "rlnOther", ["column", "column", "column", "column", "other.mrc"]),
         ("n2n", False, "rlnOther", ["column", "column", "column", "column", "other.mrc"]),
-        ("isonet2", True, "rlnDeconvTomoName", [None, None, None, "deconv.mrc", "deconv.mrc"]),
+        ("isonet2", True, "rlnDeconvTomoName", ["full.mrc", None, "full.mrc", "deconv.mrc", "deconv.mrc"]),
     ],
 )
 def test_the_maps_of_a_method(method: str, corrects_ctf: bool, column: str | None, maps: list[Any]) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import fnmatch
 import importlib
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -23,6 +24,7 @@ from isonet2.data.cache import CubeCache
 from isonet2.errors import UserError
 from isonet2.io.atomic import write_text
 from isonet2.io.mrc import open_volume, write_mrc
+from isonet2.io.star import write_star
 from isonet2.job.settings import sections
 from isonet2.job.tools import TOOLS
 
@@ -286,6 +288,19 @@ BY_FILES = {
         "old_pixel_size": Kept(12.0, beside=ONE_MAP),
         "tomo_idx": Kept("1", "names"),
     },
+    "check": {
+        "star_file": Kept("../../maps/other.star"),
+        "output_dir": Kept("elsewhere", "names"),
+        "tomo_idx": Kept("1"),
+    },
+    "star2json": {
+        "star_file": Kept("../../maps/other.star", "names"),
+        "json_file": Kept("mine.json", "names"),
+    },
+    "json2star": {
+        "json_file": Kept("../../maps/more.json", "names"),
+        "star_file": Kept("mine.star", "names"),
+    },
     "export": {
         "maps": Kept("../../maps/t1_other.mrc", beside=ONE_MAP),
         "output_dir": Kept("elsewhere", "names"),
@@ -313,8 +328,8 @@ def test_every_option_is_in_the_table_of_its_section(section: str) -> None:
 
 
 def test_every_section_but_the_trainings_has_a_table() -> None:
-    """Theirs are in test_options.py; resources and container are where a job runs."""
-    assert SECTIONS.keys() - TABLES.keys() == {"denoise", "refine", "resources", "container"}
+    """Theirs are in test_options.py; resources and container are where a job runs, test_watch.py has watch."""
+    assert SECTIONS.keys() - TABLES.keys() == {"denoise", "refine", "resources", "container", "watch"}
 
 
 USUAL: dict[str, dict[str, Any]] = {
@@ -324,7 +339,8 @@ USUAL: dict[str, dict[str, Any]] = {
     "psf": {"cube_size": 12},
 }
 CONTENT = {  # of others: *.mrc
-    "simulate": "*/full/*", "prepare_star": "*.star", "fsc": "*.csv", "export": "*.zarr/.zattrs"
+    "simulate": "*/full/*", "prepare_star": "*.star", "fsc": "*.csv", "export": "*.zarr/.zattrs",
+    "check": "check/check.json", "star2json": "*.json", "json2star": "*.star",
 }  # fmt: skip
 Files = dict[str, bytes]
 
@@ -351,6 +367,10 @@ def left_by(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Files]:
         write_text(maps / f"lists/t{n}.tlt", "-50\n0\n50\n")
         write_text(maps / f"imod/t{n}.tlt", "-50\n0\n50\n")
 
+    write_star(maps / "other.star", rows(maps)[:1])
+    for name in ("maps/more.json", "tomograms.json"):
+        write_text(root / name, '[{"rlnIndex": 1, "rlnTomoName": "a b.mrc"}]')
+
     def make(section: str, **settings: Any) -> Files:
         if section == "export" and find_spec("zarr") is None:
             absent("zarr is not installed: pip install 'isonet2[zarr]'")
@@ -365,6 +385,9 @@ def left_by(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Files]:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("isonet2.stages.fsc.fsc_figure", NoFigure)
                 patch.chdir(folder)
+                if section == "json2star":
+                    (folder / "tomograms.star").unlink()
+                    shutil.copy(root / "tomograms.json", folder)
                 if of_job:
                     run(job, section)
                 else:

@@ -75,6 +75,7 @@ def judged(
         result=result.numpy() if result is not None else sum(pair) / np.float32(2) if pair else None,
         predicted=pair,
         truth=None,
+        deconvolved=None,
         mask=None,
     )
     return judge(volumes, halves_curves(volumes))

@@ -110,7 +110,7 @@ class Trained:
             if path.parent.name == "previews"
             else ""
             for path in self.folder.rglob("*")
-            if path.is_file()
+            if path.is_file() and path.parent.name != "tensorboard"  # named by the time
         }
 
 
