@@ -1,5 +1,8 @@
-"""`python -m isonet2` is the command isonet2; torchrun starts it so."""
+"""`python -m isonet2` is the command isonet2; launchers start ranks so."""
 
 from isonet2.cli import main
+from isonet2.parallel.groups import leave
 
-raise SystemExit(main())
+code = main()
+leave(code)
+raise SystemExit(code)

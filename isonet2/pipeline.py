@@ -72,7 +72,7 @@ def run(
         for name in _up_to(job, wanted[-1]):
             if name in wanted:
                 if name in _LONG and not checked:
-                    check_in_run(job, world, force=force or always)
+                    check_in_run(job, world, wanted, force=force or always)
                     checked = True
                 how = {"restart": True} if restart and name in _RESTARTED else {}
                 how |= {"set_aside": True} if always and name in job.trainings else {}

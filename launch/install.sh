@@ -24,3 +24,4 @@ echo "install: isonet2 and the packages of $LOCK into .venv (a minute or two)"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check "$TORCH"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 echo "$WANTED" > .venv/.installed
+echo "install: done; next: source .venv/bin/activate"

@@ -97,7 +97,9 @@ trap 'rm -f "$FOLDER/stop"' EXIT
 
 ended() { # ended CODE: the last line says why
   local why="a rank ended without a word; what it said before is in $FOLDER/logs"
-  if [ -s "$VERDICT" ]; then why=$(sed -n 2p "$VERDICT"); fi
+  if [ -s "$VERDICT" ]; then why=$(sed -n 2p "$VERDICT")
+  elif [ "${NODE_RANK:-0}" = 0 ]; then printf '%s\n%s\n\n' "$1" "$why" > "$VERDICT" # for those who look on from elsewhere
+  fi
   echo "run.sh: exit $1: $why" >&2
   exit "$1"
 }

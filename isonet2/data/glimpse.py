@@ -96,8 +96,16 @@ def _boxes(volume: Volume, corners: Sequence[tuple[int, int, int]]) -> tuple[Ten
     for z, y, x in corners:
         if y != above:
             strip, above = volume[z : z + depth, y : y + height], y
-        found.append(torch.from_numpy(strip[:, :, x : x + width].copy()))
+        found.append(_without_blanks(torch.from_numpy(strip[:, :, x : x + width].copy())))
     return tuple(found)
+
+
+def _without_blanks(box: Tensor) -> Tensor:
+    """With the mean of the rest in planes, rows and columns of one value: their edge would be seen in all spectra."""
+    blank = torch.zeros(box.shape, dtype=torch.bool)
+    for others in ((1, 2), (0, 2), (0, 1)):
+        blank |= box.amin(others, keepdim=True) == box.amax(others, keepdim=True)
+    return torch.where(blank, box[~blank].mean(), box) if blank.any() and not blank.all() else box
 
 
 def _half_empty(box: Tensor) -> bool:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from isonet2.errors import UserError
 from isonet2.io.aretomo import aretomo_maps, read_aretomo
-from isonet2.io.imod_folder import imod_datasets, read_imod
+from isonet2.io.imod_folder import check_trimmed, imod_datasets, read_imod
 from isonet2.io.relion import is_relion, read_relion
 from isonet2.io.series import Series, Warn, folder_above
 from isonet2.io.star import COLUMNS, FILES, read_star
 from isonet2.io.star_text import read_loops
 from isonet2.io.warp import read_warp, warp_folders
 from isonet2.job.container import missing_hint
+
+_PHASE_SHIFT_RAD = 0.1  # below that it is an error of the fit
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,17 @@ class Recognised:
     why: str
 
 
-def recognise(path: Path, asked: str = "auto") -> Recognised:
+def recognise(path: Path, asked: str = "auto", *, cure: str | None = None) -> Recognised:
     """Which program made `path`, a STAR file or a folder; "folders" for a plain folder of tomograms.
 
-    With `asked` only that one comes into question. UserError, in one line, if several do, or if it is not there.
+    With `asked` only that one comes into question. UserError, in one line, if several do, which says the `cure`, or if
+    it is not there, or only in parts.
     """
-    found = _of_list(path) if path.is_file() else _of_folder(path) if path.is_dir() else []
-    fitting = [each for each in found if asked in ("auto", each.source)]
+    with _said_in_a_line(path):
+        found = _of_list(path) if path.is_file() else _of_folder(path) if path.is_dir() else []
+        fitting = [each for each in found if asked in ("auto", each.source)]
+        if not fitting and asked in ("auto", "imod") and path.is_dir():
+            check_trimmed(path)
     if asked == "folders" or (asked == "auto" and not found and not path.is_file()):
         return Recognised("folders", path, "it holds tomograms, and no metadata of a program that is known")
     if not fitting:
@@ -43,18 +49,36 @@ def recognise(path: Path, asked: str = "auto") -> Recognised:
         raise UserError(f"{what}: nothing of {asked} there, which would be {_LOOKS[asked]}")
     if len({each.path for each in fitting}) > 1:
         paths = ", ".join(f"{each.path} ({each.source}: {each.why})" for each in fitting)
-        raise UserError(f"{path}: several things to list: {paths}: name one, and its program by --from")
+        raise UserError(f"{path}: several things to list: {paths}: {cure or 'name one, and its program by --from'}")
     if len(fitting) > 1:
         looks = " and of ".join(f"{each.source} ({each.why})" for each in fitting)
-        raise UserError(f"{path}: may be of {looks}: name the program, as in --from {fitting[0].source}")
+        raise UserError(f"{path}: may be of {looks}: {cure or f'name the program, as in --from {fitting[0].source}'}")
     return fitting[0]
 
 
 def read_series(found: Recognised, warn: Warn, *, pixel_size_angstrom: float | None) -> list[Series]:
     """The tomograms that a program left; `warn` is told what is doubtful. UserError if they cannot be used."""
-    if found.source == "warp":
-        return read_warp(found.path, warn, pixel_size_angstrom)
-    return _READERS[found.source](found.path, warn)
+    with _said_in_a_line(found.path):
+        if found.source == "warp":
+            series = read_warp(found.path, warn, pixel_size_angstrom)
+        else:
+            series = _READERS[found.source](found.path, warn)
+    shifted = [each for each in series if each.phase_shift_rad > _PHASE_SHIFT_RAD]
+    if shifted:
+        warn(
+            f"prepare_star: {shifted[0].name} (of {len(shifted)}): taken with a phase plate, whose shift "
+            f"({shifted[0].phase_shift_rad:.2f} rad) neither deconv nor a CTF_mode models: take CTF_mode None"
+        )
+    return series
+
+
+@contextmanager
+def _said_in_a_line(path: Path) -> Iterator[None]:
+    """UserError for a file or folder, in `path` or that one itself, that cannot be read."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{error.filename or path}: cannot be read: {error.strerror}") from None
 
 
 def _of_list(path: Path) -> list[Recognised]:

@@ -8,12 +8,14 @@ series times rlnTomoTomogramBinning.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import radians
 from pathlib import Path
 
 from isonet2 import log
 from isonet2.errors import UserError
 from isonet2.io.atomic import write_text
-from isonet2.io.series import Series, Warn, at_zero_tilt, folder_above, number
+from isonet2.io.series import Series, Warn, at_zero_tilt, folder_above, number, once
 from isonet2.io.star import read_star
 from isonet2.io.star_text import Loop, cells_of, quoted, read_loops
 
@@ -26,6 +28,7 @@ _MAPS = {
 }
 _ANGLES = ("rlnTomoYTilt", "rlnTomoNominalStageTiltAngle")
 _EMPTY = ("", "none", "<na>", "nan")
+_loops = once(read_loops)
 
 
 def is_relion(columns: Sequence[str]) -> bool:
@@ -36,7 +39,7 @@ def is_relion(columns: Sequence[str]) -> bool:
 def read_relion(path: Path, warn: Warn) -> list[Series]:
     """Every tomogram of RELION's list; its series' own star says tilts and defocus. UserError if it has no maps."""
     rows, project = _rows(path)
-    left_out = len(_list_in(read_loops(path), path)[1]) - len(rows)
+    left_out = len(_list_in(_loops(path), path)[1]) - len(rows)
     if left_out:
         warn(f"prepare_star: {path}: {left_out} of its tomograms are not reconstructed: left out")
     found = []
@@ -44,19 +47,21 @@ def read_relion(path: Path, warn: Warn) -> list[Series]:
         files = {role: project / cells[label] for role, label in _MAPS.items() if _named(cells, label)}
         if ("even" in files) != ("odd" in files):
             raise UserError(f"{path}: {cells[_NAME]} has one half only: reconstruct it with both, or without")
-        series, tilts, defocus = _tilts(project, cells)
+        star = project / cells.get(_TILTS, "")
+        tilted = _tilted(star) if star.is_file() else _Tilted()
         size, binning = (number(cells.get(f"rlnTomo{name}")) for name in ("TiltSeriesPixelSize", "TomogramBinning"))
         found.append(
             Series(
                 name=cells[_NAME],
                 files=files,
-                metadata=(*series, path),
-                tilts_deg=tilts,
+                metadata=(star, path) if star.is_file() else (path,),
+                tilts_deg=tilted.tilts_deg,
                 pixel_size_angstrom=float(f"{size * binning:.6g}") if size and binning else None,
-                defocus_angstrom=defocus,
+                defocus_angstrom=tilted.defocus_angstrom,
                 voltage_kv=number(cells.get("rlnVoltage")),
                 cs_mm=number(cells.get("rlnSphericalAberration")),
                 amplitude_contrast=number(cells.get("rlnAmplitudeContrast")),
+                phase_shift_rad=tilted.phase_shift_rad,
                 relion_list=path,
             )
         )
@@ -67,7 +72,7 @@ def read_relion(path: Path, warn: Warn) -> list[Series]:
 
 def _rows(path: Path) -> tuple[list[dict[str, str]], Path]:
     """The rows of the list that name a map, and the project's folder. UserError if there are none."""
-    columns, table = _list_in(read_loops(path), path)
+    columns, table = _list_in(_loops(path), path)
     rows = [dict(zip(columns, cells, strict=True)) for cells in table]
     with_maps = [cells for cells in rows if any(_named(cells, label) for label in _MAPS.values())]
     if not with_maps:
@@ -89,14 +94,18 @@ def _named(cells: Mapping[str, str], label: str) -> bool:
     return cells.get(label, "").lower() not in _EMPTY
 
 
-def _tilts(project: Path, cells: Mapping[str, str]) -> tuple[tuple[Path, ...], tuple[float, ...], float | None]:
-    """The series' own star, its tilts, and its mean defocus (Å) nearest to 0°, as far as there are any.
+@dataclass(frozen=True)
+class _Tilted:
+    """What a series' own star says: its tilts, its mean defocus nearest to 0°, its largest phase shift."""
 
-    RELION takes excluded images out of that file.
-    """
-    path = project / cells.get(_TILTS, "")
-    if not path.is_file():
-        return (), (), None
+    tilts_deg: tuple[float, ...] = ()
+    defocus_angstrom: float | None = None
+    phase_shift_rad: float = 0.0
+
+
+@once
+def _tilted(path: Path) -> _Tilted:
+    """As far as there are any. RELION takes excluded images out of that file."""
     for columns, table in read_loops(path):
         label = next((label for label in _ANGLES if label in columns), None)
         if label is None:
@@ -108,8 +117,9 @@ def _tilts(project: Path, cells: Mapping[str, str]) -> tuple[tuple[Path, ...], t
         known = tuple(tilt for tilt in tilts if tilt is not None)
         means = [_mean_defocus(row) for row in rows]
         fitted = [(tilt, mean) for tilt, mean in zip(known, means, strict=True) if mean]
-        return (path,), known, at_zero_tilt(*zip(*fitted, strict=True)) if fitted else None
-    return (path,), (), None
+        shifts = [abs(number(row.get("rlnPhaseShift")) or 0.0) for row in rows]
+        return _Tilted(known, at_zero_tilt(*zip(*fitted, strict=True)) if fitted else None, radians(max(shifts)))
+    return _Tilted()
 
 
 def _mean_defocus(row: Mapping[str, str]) -> float | None:
@@ -156,17 +166,18 @@ def _from(project: Path, file: Path) -> str:
 
 
 def _with_denoised(path: Path, results: Mapping[str, str]) -> str:
-    """The text of RELION's list with one column more, or with the cells of that column replaced."""
-    lines = path.read_text(encoding="utf-8").split("\n")
+    """The text of RELION's list, with its line ends, with one column more or with the cells of that column replaced."""
+    lines = path.read_bytes().decode("utf-8-sig").split("\n")
     block = _block(lines)
     labels = [cells_of(lines[n])[0][0] for n in block if lines[n].lstrip().startswith("_")]
     at, name = (labels.index(f"_{label}") if f"_{label}" in labels else None for label in (_DENOISED, _NAME))
     assert name is not None
     last = max(n for n in block if lines[n].lstrip().startswith("_"))
+    end = "\r" * lines[last].endswith("\r")
     if len(cells_of(lines[last])) == 2:  # one label and one value a line
         value = quoted(results.get(cells_of(lines[block[name]])[1][0], "None"), path)
         if at is None:
-            lines.insert(last + 1, f"_{_DENOISED} {value}")
+            lines.insert(last + 1, f"_{_DENOISED} {value}{end}")
         else:
             lines[block[at]] = _replaced(lines[block[at]], 1, value)
         return "\n".join(lines)
@@ -175,7 +186,7 @@ def _with_denoised(path: Path, results: Mapping[str, str]) -> str:
             value = quoted(results.get(cells_of(lines[n])[name][0], "None"), path)
             lines[n] = _replaced(lines[n], at, value)
     if at is None:
-        lines.insert(last + 1, f"_{_DENOISED} #{len(labels) + 1} ")
+        lines.insert(last + 1, f"_{_DENOISED} #{len(labels) + 1} {end}")
     return "\n".join(lines)
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, wraps
 from pathlib import Path
+from typing import TypeVar
 
 from isonet2.errors import UserError
+from isonet2.io.atomic import existing_file
 from isonet2.io.star import TomogramRow
 
 Warn = Callable[[str], None]
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +36,43 @@ class Series:
     cs_mm: float | None = None
     amplitude_contrast: float | None = None
     phases_flipped: bool | None = None
+    phase_shift_rad: float = 0.0
+    """The largest that a phase plate made."""
     row: TomogramRow | None = None
     """All that IsoNet2's own list says."""
     relion_list: Path | None = None
     """RELION's own, into a copy of which results go."""
+
+
+def once(read: Callable[[Path], _T]) -> Callable[[Path], _T]:
+    """`read`, whose results are kept while the process runs and the file keeps its time and size."""
+    kept = lru_cache(maxsize=4096)(lambda path, mtime_ns, size: read(path))
+
+    @wraps(read)
+    def reading(path: Path) -> _T:
+        state = path.stat()
+        return kept(path, state.st_mtime_ns, state.st_size)
+
+    return reading
+
+
+@once
+def text_of(path: Path) -> str:
+    """A whole text without a byte order mark; what is not UTF-8 is replaced. UserError if it cannot be read."""
+    return existing_file(path, what="metadata").read_text(encoding="utf-8-sig", errors="replace")
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Those in a folder, in the order of their names, without hidden ones and those that may not be looked into."""
+    return [path for path in sorted(folder.iterdir()) if path.name[0] != "." and _can_be_listed(path)]
+
+
+def _can_be_listed(path: Path) -> bool:
+    try:
+        next(path.iterdir(), None)
+    except OSError:  # a file, or such as lost+found
+        return False
+    return True
 
 
 def folder_above(path: Path, name: str) -> Path:

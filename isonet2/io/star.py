@@ -134,6 +134,12 @@ def _row(cells: Mapping[str, str], place: str) -> TomogramRow:
         raise UserError(f"{place}: no tomogram: fill {COLUMNS['tomogram']}, or {COLUMNS['half1']} and its other half")
     if row.pixel_size_angstrom <= 0:
         raise UserError(f"{place}: {COLUMNS['pixel_size_angstrom']} is {row.pixel_size_angstrom:g}; give it in Å")
+    if row.voltage_kv <= 0:
+        raise UserError(f"{place}: {COLUMNS['voltage_kv']} is {row.voltage_kv:g}; give it in kV, as in 300")
+    if not 0 <= row.amplitude_contrast <= 1:
+        raise UserError(
+            f"{place}: {COLUMNS['amplitude_contrast']} is {row.amplitude_contrast:g}; give it as a share, as in 0.1"
+        )
     if row.tilt_min_deg >= row.tilt_max_deg:
         raise UserError(f"{place}: {COLUMNS['tilt_min_deg']} is not below {COLUMNS['tilt_max_deg']}; swap them")
     return row

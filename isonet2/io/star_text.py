@@ -23,7 +23,7 @@ def read_loops(path: Path) -> list[Loop]:
     A block without loop_, one label and one value a line, is one row.
     """
     try:
-        text = existing_file(path, what="STAR file").read_text(encoding="utf-8")
+        text = existing_file(path, what="STAR file").read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a STAR file, which is text in UTF-8") from None
     loops: list[Loop] = []

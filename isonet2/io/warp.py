@@ -10,21 +10,23 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from math import pi
 from pathlib import Path
 from xml.etree import ElementTree
 
 from isonet2.errors import UserError
-from isonet2.io.series import Series, Warn, at_zero_tilt, number
+from isonet2.io.series import Series, Warn, at_zero_tilt, number, once, subfolders
 
 _MAP = re.compile(r"(?P<name>.+)_(?P<pixel>\d+\.\d\d)Apx\.mrc")
 _FOLDERS = {"full": ".", "even": "even", "odd": "odd"}
+_SAME_SIZE = 0.01  # names have two decimals
 _ANGSTROM = 1e4  # in a µm
 
 
 def warp_folders(folder: Path) -> list[tuple[Path, Path]]:
     """The processing folders of WarpTools, each with its first map: this one, those in it, or the one that this belongs
     to."""
-    places = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    places = [folder, *subfolders(folder)]
     if folder.name == "reconstruction":
         places = [folder.parent]
     elif folder.parent.name == "reconstruction":
@@ -39,7 +41,10 @@ def read_warp(folder: Path, warn: Warn, pixel_size_angstrom: float | None) -> li
     for role, name, pixel, path in _maps(folder):
         series[name, pixel][role] = path
     pixels = sorted({pixel for _, pixel in series}, key=float)
-    chosen = [pixel for pixel in pixels if pixel_size_angstrom in (None, float(pixel))]
+    chosen = pixels
+    if pixel_size_angstrom is not None:
+        near = {pixel: abs(float(pixel) / pixel_size_angstrom - 1) for pixel in pixels}
+        chosen = [pixel for pixel in pixels if near[pixel] <= _SAME_SIZE and near[pixel] == min(near.values())]
     if len(chosen) != 1:
         raise UserError(f"{folder}: reconstructions at {', '.join(pixels)} Å: choose one by prepare_star.pixel_size")
     found = [_series(folder, name, files) for (name, pixel), files in sorted(series.items()) if pixel == chosen[0]]
@@ -70,10 +75,7 @@ def _series(folder: Path, name: str, files: dict[str, Path]) -> Series:
     xml = folder / f"{name}.xml"
     if not xml.is_file():
         return Series(name=name, files=files, phases_flipped=True)
-    try:
-        root = ElementTree.parse(xml).getroot()
-    except ElementTree.ParseError as error:
-        raise UserError(f"{xml}: not XML: {error}") from None
+    root = _root(xml)
     angles = _numbers(root, "Angles", xml)
     used = [text == "true" for text in _text(root, "UseTilt").lower().split()] or [True] * len(angles)
     if len(used) != len(angles):
@@ -85,26 +87,42 @@ def _series(folder: Path, name: str, files: dict[str, Path]) -> Series:
         files=files,
         metadata=(xml,),
         tilts_deg=tuple(0.0 - (angle + level) for angle, use in zip(angles, used, strict=True) if use),
-        defocus_angstrom=_defocus(root, angles, optics.get("Defocus")),
+        defocus_angstrom=_defocus(root, angles, used, optics.get("Defocus")),
         voltage_kv=optics.get("Voltage"),
         cs_mm=optics.get("Cs"),
         amplitude_contrast=optics.get("Amplitude"),
         phases_flipped=True,
+        phase_shift_rad=abs(optics.get("PhaseShift") or 0.0) * pi,
     )
 
 
-def _defocus(root: ElementTree.Element, angles: Sequence[float], of_series: float | None) -> float | None:
-    """Å; that of the image nearest to 0° where each has one; None where Warp has fitted none."""
+@once
+def _root(xml: Path) -> ElementTree.Element:
+    try:
+        return ElementTree.parse(xml).getroot()
+    except ElementTree.ParseError as error:
+        raise UserError(f"{xml}: not XML: {error}") from None
+
+
+def _defocus(
+    root: ElementTree.Element, angles: Sequence[float], used: Sequence[bool], of_series: float | None
+) -> float | None:
+    """Å; that of the used image nearest to 0° where each has one; None where Warp has fitted none."""
     if number(root.get("CTFResolutionEstimate")) == 0 or of_series is None:
         return None
     grid = root.find("GridCTF")
     nodes = [] if grid is None else grid.findall("Node")
     if grid is None or number(grid.get("Depth")) != len(angles):
         return float(f"{of_series * _ANGSTROM:.6g}")
-    each = [[number(node.get("Value")) or 0.0 for node in nodes if node.get("Z") == str(z)] for z in range(len(angles))]
-    if not all(each):
-        return float(f"{of_series * _ANGSTROM:.6g}")
-    return float(f"{at_zero_tilt(angles, [sum(values) / len(values) for values in each]) * _ANGSTROM:.6g}")
+    found = [(node.get("Z"), value) for node in nodes if (value := number(node.get("Value"))) is not None]
+    each = [[value for at, value in found if at == str(z)] for z in range(len(angles))]
+    means = [
+        (angle, sum(values) / len(values))
+        for angle, use, values in zip(angles, used, each, strict=True)
+        if use and values
+    ]
+    at_zero = at_zero_tilt(*zip(*means, strict=True)) if means else of_series
+    return float(f"{at_zero * _ANGSTROM:.6g}")
 
 
 def _numbers(root: ElementTree.Element, tag: str, xml: Path) -> list[float]:

@@ -16,7 +16,8 @@ _LOW = (0.02, 0.12)  # cycles per voxel: where any tomogram has signal
 _OCTAVES = ((0.02, 0.04), (0.04, 0.08), (0.08, 0.16))
 _MEDIUM, _UPPER, _TOP = (0.10, 0.30), (0.20, 0.30), (0.40, 0.48)
 _MOST = 1 - 1e-6
-_SIGMAS, _PLAIN, _SHIFTED = 5.0, 0.3, 8.0
+_SKEWED, _SKEW_SIGMAS = 0.15, 4.0
+_SIGMAS, _PLAIN, _PLAIN_SIGMAS, _SHIFTED = 5.0, 0.3, 3.0, 8.0
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class ComparedHalves:
     """Correlations are Fourier shell correlations in the measured region, shells weighed by their components.
 
     `low` at low frequency; `medium`; `top` near Nyquist. `sigmas` is how significant what is shared at low frequency
-    is: the mean cosine of the difference of phases, over its standard deviation, in the octave where that is largest.
+    is: the mean cosine of the difference of phases, over its standard deviation, in the octave where that is largest;
+    `against` the same where it is lowest, far below 0 where one is the other's negative.
     `fall` is signal over noise, FSC/(1 − FSC), at 0.25 cycles per voxel over that near Nyquist: about 1 where what is
     shared is noise; None where nothing is. `noise_fall` is the noise at 0.25 cycles per voxel over that at 0.1, `ratio`
     the power of the first half over that of the second. `shift` (z, y, x) in voxels moves the second half onto the
@@ -34,6 +36,7 @@ class ComparedHalves:
 
     low: float
     sigmas: float
+    against: float
     medium: float
     top: float
     fall: float | None
@@ -52,16 +55,23 @@ class ComparedHalves:
     @property
     def related(self) -> bool:
         """Whether they have anything in common, as they lie."""
-        return self.sigmas > _SIGMAS or abs(self.low) > _PLAIN
+        return self.negative or self.sigmas > (_SIGMAS if self.low < _PLAIN else _PLAIN_SIGMAS)
+
+    @property
+    def negative(self) -> bool:
+        """Whether what one has the other has with the other sign."""
+        return self.low < -_PLAIN and self.against < -_SIGMAS
 
 
 def compare_halves(spectra: Spectra, radial: Radial) -> ComparedHalves:
     """From the spectra of boxes of both halves; `radial` is of their measured region."""
     upper, top = (_mean(radial, radial.correlation, band) for band in (_UPPER, _TOP))
     shift, here, there, shift_sigmas = _shift(spectra)
+    sigmas = [_sigmas(radial, octave) for octave in _OCTAVES]
     return ComparedHalves(
         low=_mean(radial, radial.correlation, _LOW),
-        sigmas=max(_sigmas(radial, octave) for octave in _OCTAVES),
+        sigmas=max(sigmas),
+        against=min(sigmas),
         medium=_mean(radial, radial.correlation, _MEDIUM),
         top=top,
         fall=upper / (1 - upper) * (1 - top) / top if 0.05 < top < _MOST and 0 < upper < _MOST else None,
@@ -114,6 +124,11 @@ class Skewness:
 
     value: float
     sigma: float
+
+    @property
+    def seen(self) -> bool:
+        """Whether it is there for certain: noise has none."""
+        return abs(self.value) >= max(_SKEWED, _SKEW_SIGMAS * self.sigma)
 
 
 def skewness(pairs: list[tuple[Tensor, Tensor | None]]) -> Skewness:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.optimize import nnls
 
 from isonet2.physics.acquisition import Optics
 from isonet2.physics.ctf import ctf_of
@@ -130,6 +129,8 @@ def _first_peak(rings: Array) -> int:
 
 def _misfit(rings: Array, frequency: Array, signal: Array, sigma: Array, *, halves: bool) -> float:
     """χ² of the best smooth E ≥ 0 (and noise) with these rings."""
+    from scipy.optimize import nnls
+
     smooth = np.exp(-(frequency[:, None] ** 2) / (2 * _WIDTHS**2))
     basis = smooth * rings[:, None]
     if not halves:

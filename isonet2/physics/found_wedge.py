@@ -25,6 +25,8 @@ _STEP = 180 / _BINS
 _BANDS = ((0.10, 0.20), (0.20, 0.30), (0.30, 0.40), (0.40, 0.50))
 _AXIS_ORDER = {0: (1, 2), 1: (0, 2), 2: (1, 0)}
 """For each tilt axis: the two others, the one that the angle is 90° at, and the one that it is 0° at."""
+_TURNS_DEG = range(-30, 31, 5)
+_EVERY = 3  # components of which the turn of the axis is fitted
 _CONTRAST_OF_A_BAND = 1.0  # below, a band says nothing of edges
 
 
@@ -36,6 +38,7 @@ class FoundWedge:
     these are y and z. `contrast` is the mean log power inside less that outside; `explained`, for each of the three
     axes, the share of the variance that its best fan accounts for. `spread_deg` is the standard deviation of each edge
     over bands of frequency, and at least what a box of this size can tell; `bands` how many bands have a wedge.
+    `turned_deg` is the angle from y to the tilt axis, towards x, to 5°; 0 for other tilt axes.
     """
 
     tilt_axis: int
@@ -46,6 +49,7 @@ class FoundWedge:
     contrast: float
     explained: tuple[float, float, float]
     bands: int
+    turned_deg: float
     angles_deg: Tensor
     profile: Tensor
     """Float64 (90,): the power at each of `angles_deg` over that of the middle of the fan, as a mean of the bands."""
@@ -73,7 +77,7 @@ def find_wedge(power: Tensor, shape: Sequence[int]) -> FoundWedge:
     low, high, spread, bands, profile = _edges(level, k, radius, axis, start, length, shape)
     angles = -90 + _STEP * (torch.arange(_BINS, dtype=torch.float64) + 0.5)
     return FoundWedge(axis, beam, low, high, spread, contrast, (explained[0], explained[1], explained[2]), bands,
-                      angles, profile)  # fmt: skip
+                      _turn(logarithm, k) if axis == 1 else 0.0, angles, profile)  # fmt: skip
 
 
 def fan(shape: Sequence[int], wedge: FoundWedge, *, within_deg: float) -> Tensor:
@@ -83,6 +87,19 @@ def fan(shape: Sequence[int], wedge: FoundWedge, *, within_deg: float) -> Tensor
     distance = (_angle(k.flatten(0, 2), wedge.tilt_axis).view(k.shape[:3]) - middle + 90).remainder(180) - 90
     within = distance.abs() <= min(within_deg, (wedge.high_deg - wedge.low_deg) / 2)
     return within & (k.square().sum(-1) <= 0.25)
+
+
+def _turn(logarithm: Tensor, k: Tensor) -> float:
+    """The direction of the tilt axis in xy whose best fan explains most."""
+    logarithm, k = logarithm[::_EVERY], k[::_EVERY]
+
+    def explained(turn_deg: int) -> float:
+        z, y, x = k.unbind(1)
+        turn = math.radians(turn_deg)
+        turned = torch.stack([z, x * math.sin(turn) + y * math.cos(turn), x * math.cos(turn) - y * math.sin(turn)], 1)
+        return _best_arc(logarithm, _angle_bins(turned, 1))[-1]
+
+    return float(max(_TURNS_DEG, key=explained))
 
 
 def _shell_mean(values: Tensor, radius: Tensor) -> Tensor:

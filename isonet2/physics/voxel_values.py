@@ -17,8 +17,9 @@ Plane = npt.NDArray[np.float32]
 _RUN = 8  # equal neighbours along x make a plateau
 _BAND = 4  # voxels of an edge
 _BEAD = 8.0  # robust standard deviations
-_ROUNDING = 1e-4  # of the correlation
-_APART = 3  # voxels that are compared: enough of them
+_ROUNDING = 1e-3  # of differences of neighbours: float16 has less
+_APART = 3  # rows that are compared: enough of them
+_FRAME = 8  # this part of a plane, on each side, may be padding
 _BEYOND = 3.0  # times as far as the outermost percent
 
 
@@ -26,8 +27,9 @@ _BEYOND = 3.0  # times as far as the outermost percent
 class Values:
     """Of the planes that were looked at. Shares are of 1.
 
-    `empty` planes hold one value; `flat` is the share of voxels within runs of equal ones in the other planes;
-    `at_least` and `at_most` the share that has exactly the lowest and the highest value, there. `step` is how close two
+    `empty` planes hold one value; `flat` is the share of voxels within runs of equal ones in the other planes, and
+    `blank` that of rows and columns of one value; `at_least` and `at_most` the share that has exactly the lowest and
+    the highest value in the middle of the other rows and columns. `step` is how close two
     values of the mean's size can lie in the file's type, over the standard deviation. `edge_shift` and
     `edge_spread` compare the worst of the four edges with strips inside: how far off its mean is, in standard
     deviations, and the ratio of its standard deviation.
@@ -40,6 +42,7 @@ class Values:
     planes: int
     empty: tuple[int, ...]
     flat: float
+    blank: float
     at_least: float
     at_most: float
     step: float
@@ -60,16 +63,23 @@ def measure_values(planes: Sequence[Plane], heights: Sequence[int], *, mode: int
         if mode in (0, 1, 6)
         else float(np.spacing(np.float16(min(level, 6e4)) if mode == 12 else np.float32(level)))
     )
+    filled = [plane[np.ptp(plane, axis=1) > 0][:, np.ptp(plane, axis=0) > 0] for plane in full]
+    middles = [plane[_middle(plane.shape[0]), _middle(plane.shape[1])] for plane in filled if plane.size] or full
     shifts, spreads = zip(*(_worst_edge(plane) for plane in full), strict=True)
     return Values(
         least, most, mean, std, len(planes), empty,
         flat=float(np.mean([_flat_share(plane) for plane in full])),
-        at_least=float(np.mean([(plane == least).mean() for plane in full])),
-        at_most=float(np.mean([(plane == most).mean() for plane in full])),
+        blank=1 - sum(plane.size for plane in filled) / sum(plane.size for plane in full),
+        at_least=float(np.mean([(plane == least).mean() for plane in middles])),
+        at_most=float(np.mean([(plane == most).mean() for plane in middles])),
         step=step / std,
         edge_shift=float(np.median(shifts)),
         edge_spread=float(np.median(spreads)),
     )  # fmt: skip
+
+
+def _middle(side: int) -> slice:
+    return slice(side // _FRAME, side - side // _FRAME)
 
 
 def _flat_share(plane: Plane) -> float:
@@ -115,10 +125,19 @@ def bead_share(boxes: Sequence[Tensor]) -> tuple[float, float]:
 
 
 def same_but_for_scale(some: Sequence[Plane], others: Sequence[Plane]) -> bool:
-    """Whether planes of two maps differ by a factor above 0 and an offset, and by rounding."""
+    """Whether planes of two maps differ by a factor above 0 and an offset, and by rounding.
+
+    Differences of neighbours along x are compared, so that no gradient counts, and medians of these, so that no edge of
+    a blank region does.
+    """
     one, two = (
-        np.stack([plane[::_APART, ::_APART] for plane in planes]).astype(np.float64) for planes in (some, others)
+        np.concatenate([np.diff(plane[::_APART].astype(np.float64), axis=1).ravel() for plane in planes])
+        for planes in (some, others)
     )
-    one, two = one - one.mean(), two - two.mean()
-    product = float((one * two).sum())
-    return product > 0 and 1 - product / float(np.linalg.norm(one) * np.linalg.norm(two)) < _ROUNDING
+    counted = (one != 0) | (two != 0)
+    one, two = one[counted], two[counted]
+    if not len(one) or (size := float(np.median(np.abs(one)))) == 0:
+        return False
+    rest = float(np.median(np.abs(two - one * (float(np.median(np.abs(two))) / size))))
+    rounding = max(float(np.spacing(np.float32(np.median(np.abs(planes[0]))))) for planes in (some, others))
+    return rest <= max(_ROUNDING * float(np.median(np.abs(two))), 2 * rounding)

@@ -47,8 +47,9 @@ class Evidence:
     name: str
     optics: Optics
     tilts_deg: Tilts
-    mode: int
-    header_pixels_angstrom: tuple[float, float, float]
+    modes: tuple[int, ...]
+    header_pixels_angstrom: tuple[tuple[float, float, float], ...]
+    """Of each map, z, y and x."""
     wedge: FoundWedge
     radial: Radial
     rings: FoundRings
@@ -56,6 +57,10 @@ class Evidence:
     same: bool
     """Whether both halves hold the same voxels, or one is a multiple of the other."""
     skewness: Skewness
+    alone: tuple[Skewness, ...]
+    """Of each map by itself."""
+    corrects_ctf: bool
+    """Whether anything that is to be done depends on the CTF."""
     flipped: bool | None
     """What was declared of the phases; None: nothing."""
     flipped_sigmas: float | None

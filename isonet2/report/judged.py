@@ -15,6 +15,7 @@ from isonet2.report.signal_findings import (
     noise_findings,
     phase_findings,
     pixel_findings,
+    unit_findings,
 )
 from isonet2.report.value_findings import value_findings
 from isonet2.report.wedge_findings import wedge_findings
@@ -34,6 +35,7 @@ def judged(one: Evidence) -> Iterator[Finding]:
             yield from phase_findings(one)
         yield from noise_findings(one)
     yield from pixel_findings(one)
+    yield from unit_findings(one)
     yield from value_findings(one)
 
 

@@ -9,24 +9,33 @@ from isonet2.physics.compared_halves import ComparedHalves
 from isonet2.physics.found_rings import first_zeros
 from isonet2.report.findings import Evidence, Finding, micrometres
 
-_NEGATIVE = -0.3
 _AGAINST = 80.0  # of χ², for a ring that does not agree with what is declared
 _SAME_DEFOCUS = 0.2
 _PIXEL = 0.01
+_PIXELS = (0.1, 500.0)  # Å: of no tomogram is it beyond
+_LEAST_DEFOCUS = 500.0  # Å: what is below was given in another unit
+_MOST_UM = 20.0
 _PHASE_SIGMAS = 5.0
 _SHARED_NOISE, _FLAT = 0.3, 4.0
 _NOISE_LEFT = 0.98
 _FILTERED = 0.1
 _UNEQUAL = 1.5
-_SKEWED, _SKEW_SIGMAS = 0.15, 4.0
 _DIP = 0.5
 
 
 def pixel_findings(evidence: Evidence) -> Iterator[Finding]:
     """The header's pixel size and the STAR file's."""
-    declared, (z, y, x) = evidence.optics.pixel_size_angstrom, evidence.header_pixels_angstrom
-    name = evidence.name
-    if x in (0.0, 1.0):
+    declared, (z, y, x) = evidence.optics.pixel_size_angstrom, evidence.header_pixels_angstrom[0]
+    name, second = evidence.name, evidence.header_pixels_angstrom[-1][2]
+    if _is_set(x) and _is_set(second) and abs(second / x - 1) > _PIXEL:
+        yield Finding(
+            name,
+            "pixel size",
+            "doubt",
+            f"{x:.4g} Å in the header of the first half, {second:.4g} Å in that of the second",
+            "bring both halves to one pixel size, or correct the header that is wrong (alterheader -del)",
+        )
+    if not _is_set(x):
         yield Finding(name, "pixel size", "cannot tell", f"the header has none; {declared:g} Å declared")
         return
     if max(abs(z / x - 1), abs(y / x - 1)) > _PIXEL:
@@ -50,6 +59,11 @@ def pixel_findings(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
+def _is_set(pixel_angstrom: float) -> bool:
+    """Whether a header says anything: programs that do not know it write 0, 1, or what was in memory."""
+    return pixel_angstrom != 1 and _PIXELS[0] <= pixel_angstrom <= _PIXELS[1]
+
+
 def _rings_agree_with(evidence: Evidence, pixel_angstrom: float) -> bool:
     """Whether, at this pixel size, the rings mean the declared defocus; at the declared one they do not."""
     rings, declared = evidence.rings, evidence.optics.defocus_angstrom
@@ -64,10 +78,26 @@ def _fits(low: float, high: float, declared: float) -> bool:
     return low * (1 - _SAME_DEFOCUS) <= declared <= high * (1 + _SAME_DEFOCUS)
 
 
+def unit_findings(evidence: Evidence) -> Iterator[Finding]:
+    """Whether the declared defocus can be one in Å at all."""
+    declared = evidence.optics.defocus_angstrom
+    if 0 < abs(declared) < _LEAST_DEFOCUS:
+        unit, factor = ("µm", 1e4) if abs(declared) < _MOST_UM else ("nm", 10)
+        yield Finding(
+            evidence.name,
+            "defocus",
+            "error" if evidence.corrects_ctf else "doubt",
+            f"{declared:g} declared: looks like {unit}; rlnDefocus is in Å",
+            f"set rlnDefocus {factor * declared:g} (prepare_star --defocus {factor * declared:g})",
+        )
+
+
 def ctf_findings(evidence: Evidence) -> Iterator[Finding]:
     """The rings, and whether the noise has them too."""
-    rings = evidence.rings
-    if not _rings_agree_with(evidence, evidence.header_pixels_angstrom[2]):  # else it is said of the pixel size
+    rings, declared = evidence.rings, evidence.optics.defocus_angstrom
+    if 0 < abs(declared) < _LEAST_DEFOCUS:
+        return  # unit_findings says it
+    if not _rings_agree_with(evidence, evidence.header_pixels_angstrom[0][2]):  # else it is said of the pixel size
         yield _defocus(evidence)
     if rings.noise_dip is not None and rings.noise_dip < _DIP:
         yield Finding(
@@ -152,7 +182,7 @@ def half_findings(evidence: Evidence) -> Iterator[Finding]:
     again = "reconstruct the halves from different frames or tilts (even and odd)"
     if evidence.same:
         yield Finding(name, "halves", "error", "the two halves are the same map", f"name two files; {again}")
-    elif halves.low < _NEGATIVE:
+    elif halves.negative:
         yield Finding(name, "halves", "error", f"one half is the other's negative ({low})", "invert one of them")
     elif not halves.related:
         yield _unrelated(evidence, low)
@@ -197,8 +227,11 @@ def _unrelated(evidence: Evidence, low: str) -> Finding:
         return Finding(name, "halves", "error", seen, f"correct {columns} of the two rows, or the files' names")
     if halves.shifted:
         return _shifted(evidence)
-    seen = f"nothing in common ({low}, {halves.sigmas:.1f} standard deviations): not of one tomogram"
-    return Finding(name, "halves", "error", seen, f"look at {columns} of this row")
+    seen = f"nothing in common ({low}, {halves.sigmas:.1f} standard deviations)"
+    if all(skew.seen for skew in evidence.alone):
+        return Finding(name, "halves", "error", f"{seen}: not of one tomogram", f"look at {columns} of this row")
+    seen += ": not of one tomogram, or next to no signal in them"
+    return Finding(name, "halves", "doubt", seen, f"look at them, and at {columns} of this row")
 
 
 def _shifted(evidence: Evidence) -> Finding:
@@ -231,7 +264,7 @@ def contrast_findings(evidence: Evidence) -> Iterator[Finding]:
     """Whether protein is dark, from the skewness of the density."""
     skew = evidence.skewness
     seen = f"skewness {skew.value:.2f} ± {skew.sigma:.2f} of the density at low resolution"
-    if abs(skew.value) < max(_SKEWED, _SKEW_SIGMAS * skew.sigma):
+    if not skew.seen:
         yield Finding(evidence.name, "contrast", "cannot tell", seen)
     elif skew.value > 0:
         yield Finding(

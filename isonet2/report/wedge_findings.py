@@ -11,6 +11,7 @@ _AXES = "zyx"
 _NO_WEDGE, _WEDGE = 0.7, 1.5  # of the contrast, in powers of e
 _CLEAR = 0.6  # share of the explained variance that the second best axis may have
 _TOLERANCE_DEG, _CERTAIN_DEG = 5.0, 12.0
+_TURNED_DEG = 5.0
 _SIGMAS, _CERTAIN_SIGMAS = 3.0, 5.0
 _TURNS = {
     (0, 1): "y and z are exchanged, as IMOD's tilt leaves them: trimvol -rx IN OUT, or exchange these axes",
@@ -45,6 +46,14 @@ def wedge_findings(evidence: Evidence) -> Iterator[Finding]:
     elif (wedge.tilt_axis, wedge.beam_axis) != (1, 0):
         yield Finding(
             name, "wedge", "error", f"{axes}; they should be y and z", _TURNS[wedge.tilt_axis, wedge.beam_axis]
+        )
+    elif abs(wedge.turned_deg) > _TURNED_DEG:
+        yield Finding(
+            name,
+            "wedge",
+            "doubt",
+            f"the tilt axis lies {wedge.turned_deg:.0f}° off y, towards x ({contrast})".replace("-", "−"),
+            "reconstruct with the right angle of the tilt axis, or turn the map around z by that",
         )
     else:
         yield Finding(name, "wedge", "fine", axes)

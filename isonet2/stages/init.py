@@ -25,6 +25,7 @@ Chosen = Mapping[str, Mapping[str, object]]  # values by section and key; sectio
 _NO_INPUT = re.compile(r"mask|truth|corrected|deconv|denoised", re.IGNORECASE)  # words of folders that hold results
 _NOISE_LEVEL = 0.2  # of the tutorial, for tomograms without halves
 _TILTS = {"tilt_min": TILT_MIN, "tilt_max": TILT_MAX}  # to be looked at: no file has them
+_CURE = "list one by isonet2 prepare_star PATH --from PROGRAM, then init again"
 _OTHER_STAR = "isonet2.star"  # where tomograms.star is RELION's
 _PLAIN = re.compile(r"(?!null$|Null$|NULL$)[\w./][\w./-]*")  # text that needs no quotes in YAML
 
@@ -60,13 +61,13 @@ def init(folder: Path) -> Path:
 def _look(folder: Path) -> _Found:
     """A STAR file before what another program left before halves before full tomograms."""
     star = folder / "tomograms.star"
-    program = recognise(folder)
-    if program.source != "folders" and (program.path == star or not star.exists()):
-        return _imported(folder, program)
-    if star.exists():
+    program = recognise(star if star.exists() else folder, cure=_CURE)
+    if program.source == "isonet":
         rows = read_star(star)
         shape = read_header(folder / str(rows[0].half1 or rows[0].tomogram)).shape
         return _Found(f"{star.name} with {len(rows)} tomograms", shape, rows[0].half1 is not None, None)
+    if program.source != "folders":
+        return _imported(folder, program)
     holding = {place: files for place in (folder, *_folders_below(folder)) if (files := _tomograms_in(place))}
     if not holding:
         raise UserError(f"{folder}: no {', '.join(TOMOGRAMS)} files in it or below it")
@@ -114,7 +115,8 @@ def _halves(holding: Mapping[Path, list[Path]]) -> dict[str, Path] | None:
     """The folders of even and odd halves: two whose names say so, or one in which the names of the files do."""
     for even in holding:
         for odd in holding:
-            alike = even.parent == odd.parent and name_without_half(even) == name_without_half(odd)
+            rest = [name_without_half(place.absolute()) for place in (even, odd)]  # of "even" it is the parent's name
+            alike = even.parent == odd.parent and rest[0] == rest[1]
             if alike and (half_of(even), half_of(odd)) == (1, 2):
                 return {"even": even, "odd": odd}
     for place, files in holding.items():

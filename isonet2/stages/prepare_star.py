@@ -13,6 +13,7 @@ from isonet2.io.atomic import write_text
 from isonet2.io.fingerprint import fingerprint
 from isonet2.io.mrc import open_volume, writing_mrc
 from isonet2.io.pairing import COORDINATES, TILTS, TOMOGRAMS, list_files
+from isonet2.io.series import text_of
 from isonet2.io.star import TomogramRow, read_star, write_star
 from isonet2.job.models import Job, PrepareStar
 from isonet2.log import info, warn
@@ -93,7 +94,7 @@ def _with_list(job: Job, listed: Listed) -> TomogramRow:
     star = Path(job.star_file)
     name = str(star.with_name(f"{star.stem}_tilts") / f"{row.name}.tlt")
     path = job.path(name)
-    if path.exists() and not path.read_text(encoding="utf-8").startswith(_OUR_TILTS):
+    if path.exists() and not text_of(path).startswith(_OUR_TILTS):
         raise UserError(f"{path}: is in the way of a list of tilts: move it, or make the list in another folder")
     write_text(path, "\n".join([_OUR_TILTS, *(f"{tilt:.6g}" for tilt in listed.tilts_deg), ""]))
     return replace(row, tilt_file=name)

@@ -13,7 +13,7 @@ import mrcfile
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, rotate
 
 from isonet2.io.star import PHASES_FLIPPED, TomogramRow
 from isonet2.job.models import Simulate
@@ -219,9 +219,13 @@ MISTAKES: dict[str, tuple[Mistake, tuple[str, ...]]] = {
     "sign of the tilts": (lambda s: replace(s, tilts=(-s.tilts[1], -s.tilts[0])), ("tilts",)),
     "y and z exchanged": (lambda s: s.both(lambda v: np.ascontiguousarray(v.swapaxes(0, 1))), ("wedge",)),
     "tilt axis x": (lambda s: s.both(lambda v: np.ascontiguousarray(np.rot90(v, 1, (1, 2)))), ("wedge",)),
+    "tilt axis 15° off y": (
+        lambda s: s.both(lambda v: rotate(v, 15, (1, 2), reshape=False, mode="grid-wrap")), ("wedge",)
+    ),
     "wedge already filled": (_filled, ("wedge",)),
     "pixel size twice the header's": (lambda s: replace(s, pixel=2 * s.pixel), ("pixel size",)),
     "defocus half of it": (lambda s: replace(s, defocus=s.defocus / 2), ("defocus",)),
+    "defocus in µm": (lambda s: replace(s, defocus=s.defocus / 1e4), ("defocus",)),
     "defocus 1.6 times it": (lambda s: replace(s, defocus=s.defocus * 1.6), ("defocus",)),
     "deconvolved": (deconvolved, ("CTF", "noise")),
     "phases said to be flipped": (lambda s: replace(s, extra={PHASES_FLIPPED: "1"}), ("phases",)),
@@ -245,6 +249,8 @@ MISTAKES: dict[str, tuple[Mistake, tuple[str, ...]]] = {
     "coarse float16": (lambda s: s.both(lambda v: (1e4 + v / v.std() * 4).astype(np.float16)), ("values",)),
     "empty planes": (lambda s: s.both(lambda v: _with(v, slice(-6, None), 0)), ("planes",)),
     "padded borders": (lambda s: s.both(lambda v: _with(v, np.s_[:, :, -24:], 0)), ("padding",)),
+    "three blank columns": (lambda s: s.both(lambda v: _with(v, np.s_[:, :, -3:], 0)), ("padding",)),
+    "second half in another type": (lambda s: replace(s, odd=s.odd.astype(np.float16)), ("values",)),
     "bright edge": (lambda s: s.both(lambda v: _with(v, np.s_[:, :3], 4 * v.std())), ("edges", "padding")),
     "gold beads": (lambda s: s.both(_beads), ("beads",)),
     "halves of two shapes": (lambda s: replace(s, odd=s.odd[:, :-8]), ("files",)),

@@ -56,8 +56,9 @@ _READERS: dict[str, Callable[[Path], object]] = {
     ".jsonl": _read_lines,
     ".html": _ends(b"</html>"),
     ".png": _ends(b"IEND\xaeB`\x82"),
+    ".gif": _ends(b";"),
 }
-_FREE = {".log", ".lock", ""}  # written to line by line; the verdict
+_FREE = {".log", ".lock", ".isonet2", ""}  # written to line by line, for TensorBoard too; the verdict
 
 
 def files(folder: Path) -> Iterator[Path]:

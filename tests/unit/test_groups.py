@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import importlib
 import pkgutil
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -114,3 +115,18 @@ def test_no_import_starts_mpi() -> None:
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     assert "mpi4py.MPI" not in sys.modules
+
+
+@pytest.mark.parametrize(("joined", "code"), [(True, 3), (False, -6)])
+def test_a_rank_of_torch_ends_before_anything_can_abort_behind_python(joined: bool, code: int) -> None:
+    """As a thread of torch does now and then, once all is done; here by a handler that stands for it."""
+    lines = [
+        "import atexit, os",
+        "from isonet2.parallel import groups",
+        "atexit.register(os.abort)",
+        f"groups._JOINED.extend(['torch'] * {joined})",
+        "print('done')",
+        "groups.leave(3)",
+    ]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (code, "done\n")

@@ -95,8 +95,8 @@ def test_aretomo3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with told(monkeypatch) as lines:
         (row,) = listed(tmp_path, "out")
     assert (row.tomogram, row.half1) == ("out/Position_1_Vol.mrc", "out/Position_1_EVN_Vol.mrc")
-    assert (row.tilt_min_deg, row.tilt_max_deg) == (-53.99, 45.01)  # z as FlipVol 1 leaves it
-    assert read_tilts(tmp_path / str(row.tilt_file)) == (45.01, 42.01, 0.01, -41.99, -53.99)
+    assert (row.tilt_min_deg, row.tilt_max_deg) == (-45.01, 53.99)  # z as FlipVol 1 leaves it
+    assert read_tilts(tmp_path / str(row.tilt_file)) == (-45.01, -42.01, -0.01, 41.99, 53.99)
     assert row.defocus_angstrom == 40500  # of the fourth raw image, which is the third that was used
     assert (row.voltage_kv, row.cs_mm, row.amplitude_contrast) == (300, 2.7, 0.07)
     assert row.phases_flipped is True
@@ -106,12 +106,12 @@ def test_aretomo3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("session", "files", "expected"),
     [
-        ({"FlipVol": 2}, {}, {"tilt_min_deg": -45.01, "tilt_max_deg": 53.99}),
+        ({"FlipVol": 2}, {}, {"tilt_min_deg": -53.99, "tilt_max_deg": 45.01}),
         ({"CorrCTF": [0, 15]}, {}, {"phases_flipped": False}),
         ({}, {"_CTF.txt": aretomo_ctf((1e4, 2e4, 3e4, 4e4, 5e4))}, {"defocus_angstrom": 3e4}),  # without the dark one
         ({}, {"_CTF.txt": aretomo_ctf(hand="")}, {"defocus_angstrom": 40500}),  # of older versions
         ({}, {"_CTF.txt": aretomo_ctf((1e4, 2e4))}, {"defocus_angstrom": 0, "phases_flipped": None}),
-        ({}, {".aln": aretomo_aln(hello=True)}, {"tilt_min_deg": -53.99}),  # a line that a version has left there
+        ({}, {".aln": aretomo_aln(hello=True)}, {"tilt_min_deg": -45.01}),  # a line that a version has left there
         ({}, {".aln": aretomo_aln({n - 1: t for n, t in {1: -40.0, 2: 0.0, 3: 40.0}.items()}, raw="64 80 3"),
               "_CTF.txt": aretomo_ctf((1e4, 2e4, 3e4))}, {"defocus_angstrom": 2e4}),  # counted from 0
     ],
@@ -133,11 +133,11 @@ def test_aretomo3_without_its_record_is_taken_at_its_defaults_and_says_so(
     (tmp_path / "AreTomo3_Session.json").unlink()
     with told(monkeypatch) as lines:
         (row,) = listed(tmp_path, ".")
-    assert (row.tilt_min_deg, row.phases_flipped) == (-53.99, True)
+    assert (row.tilt_min_deg, row.phases_flipped) == (-45.01, True)
     for words in ("a corrected CTF (-CorrCTF 1) and -FlipVol 1 are assumed", "asymmetric tilts, and nothing tells",
                   "do not say voltage (300), cs (2.7), ac (0.1)"):  # fmt: skip
         assert any(words in line for line in lines)
-    assert listed(tmp_path, ".", flip_tilts=True)[0].tilt_max_deg == 53.99
+    assert listed(tmp_path, ".", flip_tilts=True)[0].tilt_max_deg == 45.01
 
 
 def test_aretomo3s_default_planes_xz_are_refused(tmp_path: Path) -> None:
@@ -158,8 +158,8 @@ def test_imod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with told(monkeypatch) as lines:
         (row,) = listed(tmp_path, ".")
     assert (row.tomogram, row.half1) == ("TS01_rec.mrc", None)
-    assert read_tilts(tmp_path / str(row.tilt_file)) == (46.5, -2, -25.5, -37.5)  # z as rotx leaves it
-    assert (row.tilt_min_deg, row.tilt_max_deg) == (-37.5, 46.5)
+    assert read_tilts(tmp_path / str(row.tilt_file)) == (-46.5, 2, 25.5, 37.5)  # z as rotx leaves it
+    assert (row.tilt_min_deg, row.tilt_max_deg) == (-46.5, 37.5)
     assert row.defocus_angstrom == 39250  # in nm there, astigmatic, of two groups of views
     assert (row.voltage_kv, row.cs_mm, row.amplitude_contrast) == (200, 2.2, 0.08)
     assert any("TS01_rec.mrc and TS01.tlt" in line for line in lines)
@@ -174,7 +174,7 @@ def test_imod_with_a_folder_for_each_and_halves(tmp_path: Path) -> None:
     assert [(row.tomogram, row.half1, row.half2) for row in rows] == [
         (f"{name}/{name}.rec", f"{name}/{name}_even.rec", f"{name}/{name}_odd.rec") for name in "ab"
     ]
-    assert (rows[0].tilt_min_deg, rows[0].tilt_max_deg, rows[0].phases_flipped) == (-40, 50, None)
+    assert (rows[0].tilt_min_deg, rows[0].tilt_max_deg, rows[0].phases_flipped) == (-50, 40, None)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,10 @@
 """The tilts of each program have the sign that its volumes show: a point, put together from its projections as the
-program's own source does it, lies in the wedge of what prepare_star lists."""
+program's own source does it, lies in the wedge of what prepare_star lists.
+
+IMOD's tilt: x cos θ - row · sin θ (its negative of the sine); rotx reverses the rows as it makes planes of them, flipyz
+does not. AreTomo3: x cos θ + z sin θ, rows reversed before they are kept, and once more by -FlipVol 1. So the .tlt of
+the usual Etomo volume, and the .aln of -FlipVol 1, mean here what they mean in RELION and, negated, in Warp.
+"""
 
 from __future__ import annotations
 
@@ -68,23 +73,24 @@ def of_relion(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "arguments", "sign", "z_reversed"),
+    ("make", "arguments", "sign", "reversals"),
     [
-        (of_imod, (FLIPYZ,), 1, False),
-        (of_imod, (ROTX,), 1, True),
-        (of_aretomo, (2,), 1, False),
-        (of_aretomo, (1,), 1, True),
-        (of_warp, (), -1, False),
-        (of_relion, (), 1, False),
+        (of_imod, (FLIPYZ,), -1, 0),
+        (of_imod, (ROTX,), -1, 1),
+        (of_aretomo, (2,), 1, 1),
+        (of_aretomo, (1,), 1, 2),
+        (of_warp, (), -1, 0),
+        (of_relion, (), 1, 0),
     ],
 )
 def test_the_wedge_of_the_list_is_that_of_the_volume(
-    tmp_path: Path, make: Any, arguments: tuple[Any, ...], sign: int, z_reversed: bool
+    tmp_path: Path, make: Any, arguments: tuple[Any, ...], sign: int, reversals: int
 ) -> None:
     make(tmp_path, *arguments)
     (row,) = listed(tmp_path, ".")
     volume = point(TILTS, sign)
-    volume = volume[::-1].copy() if z_reversed else volume
+    for _ in range(reversals):
+        volume = volume[::-1].copy()
     intervals = tilts_of(row, lambda name: tmp_path / name)
     mirrored = tuple((-high, -low) for low, high in reversed(intervals))
     assert share_inside(volume, intervals) > 0.9

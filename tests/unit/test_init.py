@@ -41,10 +41,12 @@ def tomogram(path: Path, shape: tuple[int, int, int] = (72, 128, 144)) -> None:
         (("Null/even/x.mrc", "Null/odd/x.mrc", "even/mask/x.mrc"), "Null/even", "Null/odd"),
     ],
 )
-def test_halves_are_found_by_the_names_of_folders_or_files(tmp_path, names, even, odd):
+@pytest.mark.parametrize("inside", [False, True])
+def test_halves_are_found_by_the_names_of_folders_or_files(tmp_path, monkeypatch, names, even, odd, inside):
     for name in names:
         tomogram(tmp_path / name)
-    job = load_job(init(tmp_path))
+    monkeypatch.chdir(tmp_path if inside else "/")
+    job = load_job(init(Path() if inside else tmp_path))
     assert (job.prepare_star.even, job.prepare_star.odd, job.prepare_star.full) == (even, odd, None)
     assert [name for name in STAGES if getattr(job, name)] == [
         "prepare_star", "make_mask", "extract", "refine", "predict", "report",
