@@ -30,6 +30,18 @@ def warn(message: str) -> None:
     _LOGGER.warning(message)
 
 
+def duration(seconds: float) -> str:
+    """As in 0.42 s, 12 s, 5 min 40 s, 3 h 05 min."""
+    if seconds < 10:
+        return f"{seconds:.2g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes == 0:
+        return f"{rest} s"
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
 @contextmanager
 def signs_of_life(*, show: bool) -> Iterator[None]:
     """While the block runs, a line whenever 30 s have passed without one, but for a terminal. `show`: see progress."""
@@ -192,4 +204,4 @@ def progress(
         if show and not terminal and now - said >= EVERY_S and done < total:
             said = now
             left_s = (now - started) / (done - first) * (total - done)
-            info(f"{label}: {done} of {total} {unit}s, {left_s:.0f} s left")
+            info(f"{label}: {done} of {total} {unit}s, {duration(left_s)} left")

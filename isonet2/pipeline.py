@@ -175,6 +175,8 @@ def _leaving_a_verdict(folder: Path, world: World) -> Iterator[None]:
     """Says how the run ended: the code, a sentence, and a word that is another one whenever something was finished
     since the last time."""
     code, sentence, progress = 0, "done", ""
+    if world.rank == 0:  # that of an earlier run is not true any more
+        (folder / "logs" / "verdict").unlink(missing_ok=True)
     try:
         yield
     except BaseException as error:

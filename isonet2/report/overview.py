@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from isonet2 import log
 from isonet2.job.models import Job
 from isonet2.report import words
 from isonet2.report.judgement import Judged
@@ -210,7 +211,7 @@ def _cost(records: RunRecords) -> str:
     most = max(done, key=lambda record: record.seconds)
     share = f", {100 * most.seconds / seconds:.0f} % of it in {most.stage}" if seconds else ""
     peak = f"; no rank needed more than {words.gigabytes(memory)} of memory" if memory else ""
-    return f"All stages together took {words.duration(seconds)}{share}{peak}."
+    return f"All stages together took {log.duration(seconds)}{share}{peak}."
 
 
 def _key_numbers(records: RunRecords, tomograms: list[Judged], scores: Scores) -> list[KeyNumber]:
@@ -227,7 +228,7 @@ def _key_numbers(records: RunRecords, tomograms: list[Judged], scores: Scores) -
         numbers.append(KeyNumber(mean, "of the agreement with the other half that its noise allows"))
     done = [record for record in records.stages if record.finished]
     if done:
-        numbers.append(KeyNumber(words.duration(sum(record.seconds for record in done)), "all stages"))
+        numbers.append(KeyNumber(log.duration(sum(record.seconds for record in done)), "all stages"))
     if memory := _peak(records):
         numbers.append(KeyNumber(words.gigabytes(memory), "highest memory of a rank"))
     return numbers

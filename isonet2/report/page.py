@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from isonet2 import __version__
+from isonet2 import __version__, log
 from isonet2.job.models import STAGES, Job
 from isonet2.job.resolved import resolved_job
 from isonet2.report import words
@@ -73,7 +73,7 @@ def render_page(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters.update(duration=words.duration, memory=words.memory_range, fact=words.fact)
+    environment.filters.update(duration=log.duration, memory=words.memory_range, fact=words.fact)
     return environment.get_template("template.html.j2").render(
         title=job.folder.resolve().name,
         version=__version__,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from isonet2 import log
 from isonet2.report import words
 from isonet2.report.status import Current, RankLog, StageStatus, State, Status, Training
 
@@ -133,7 +134,7 @@ def _head(status: Status, look: Look) -> list[str]:
         line = f"  {ranks} on {status.host} ({status.device}), since {status.started[:19].replace('T', ' ')}"
         silent = status.silent_s or 0.0
         if status.state == "running" and silent > _QUIET_S:
-            line += f"; no sign of life for {words.duration(silent)}"
+            line += f"; no sign of life for {log.duration(silent)}"
         lines.append(look.line(line))
     return lines
 
@@ -148,7 +149,7 @@ def _stages(status: Status, look: Look) -> Iterator[str]:
 def _about(stage: StageStatus, now: Current | None, tomograms: Mapping[str, int], look: Look) -> str:
     parts = []
     if stage.state == "done":
-        parts += [f"{words.duration(stage.seconds or 0.0):>12}"]
+        parts += [f"{log.duration(stage.seconds or 0.0):>12}"]
     elif stage.stage == "predict" and tomograms:
         parts += ["tasks: " + ", ".join(f"{count} {ending}" for ending, count in tomograms.items())]
     elif stage.state != "waiting" and now:
@@ -156,9 +157,9 @@ def _about(stage: StageStatus, now: Current | None, tomograms: Mapping[str, int]
             parts += [f"{bar(now.done / now.total, look)} {words.percent(now.done / now.total):>5}"]
             parts += [f"{now.done:,} of {words.count(now.total, now.unit)}"]
         if now.seconds_left is not None:
-            parts += [f"{words.duration(round(now.seconds_left))} left"]
+            parts += [f"{log.duration(round(now.seconds_left))} left"]
         elif stage.state == "running":
-            parts += [f"for {words.duration(now.seconds)}"]
+            parts += [f"for {log.duration(now.seconds)}"]
     if stage.outputs:
         parts += [words.count(stage.outputs, "output")]
     return "  ".join(parts)
@@ -203,5 +204,5 @@ def _logs(logs: Sequence[RankLog], look: Look, lines: int, *, room: float) -> li
     if len(shown) < len(logs) and room > 1:
         newest = min(each.silent_s for each in logs[len(shown) :])
         more = words.count(len(logs) - len(shown), "more rank")
-        found.append(look.line(f"  and {more}, the last line {words.duration(newest)} ago", "dim"))
+        found.append(look.line(f"  and {more}, the last line {log.duration(newest)} ago", "dim"))
     return found

@@ -8,18 +8,6 @@ from typing import Any
 _LISTED = 12  # a job may have a thousand tomograms
 
 
-def duration(seconds: float) -> str:
-    """As in 0.42 s, 12 s, 5 min 40 s, 3 h 05 min."""
-    if seconds < 10:
-        return f"{seconds:.2g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes == 0:
-        return f"{rest} s"
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
 def resolution(angstrom: float, nyquist_angstrom: float) -> str:
     """As in 38 Å; a dash where nothing agrees; ≤ 30 Å where all agrees up to Nyquist."""
     if math.isinf(angstrom):

@@ -138,7 +138,10 @@ class Trainer:
         shown = on_first_rank(self._world, lambda: self._exports.shown(self._key))
         again = place == 0 and found["stays"] and not shown  # stopped between the checkpoint and its network
         on_first_rank(self._world, lambda: self._metrics.cut_back(self._position.step, preview=not again))
-        log.info(f"going on from step {self._position.step} of {self._schedule.steps} (epoch {epoch + 1})")
+        if self._position.step == self._schedule.steps:
+            log.info(f"all {self._schedule.steps} steps were done before")
+        else:
+            log.info(f"going on from step {self._position.step} of {self._schedule.steps} (epoch {epoch + 1})")
         if again:
             self._exports.show(self._learner, epoch=epoch, step=self._position.step, key=self._key)
 

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from report_job import Page, finished, job_at, put_json, row, smooth, write
 
+from isonet2 import log
 from isonet2.errors import UserError
 from isonet2.io.star import write_star
 from isonet2.job.models import Job
@@ -262,7 +263,7 @@ def test_the_report_is_made_anew_when_a_stage_has_run_again_and_not_otherwise(tm
     ],
 )
 def test_a_duration_reads_well(seconds: float, expected: str) -> None:
-    assert words.duration(seconds) == expected
+    assert log.duration(seconds) == expected
 
 
 @pytest.mark.parametrize(
