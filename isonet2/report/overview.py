@@ -211,7 +211,8 @@ def _cost(records: RunRecords) -> str:
     most = max(done, key=lambda record: record.seconds)
     share = f", {100 * most.seconds / seconds:.0f} % of it in {most.stage}" if seconds else ""
     peak = f"; no rank needed more than {words.gigabytes(memory)} of memory" if memory else ""
-    return f"All stages together took {log.duration(seconds)}{share}{peak}."
+    begun = " since the last interruption" if any(record.facts.get("steps_before") for record in done) else ""
+    return f"All stages together took {log.duration(seconds)}{begun}{share}{peak}."
 
 
 def _key_numbers(records: RunRecords, tomograms: list[Judged], scores: Scores) -> list[KeyNumber]:

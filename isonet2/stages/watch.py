@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 import time
@@ -39,7 +38,7 @@ def watch(section: Watch) -> list[str]:
 
 def _renewed(section: Watch, stream: TextIO, *, unicode: bool) -> Status:
     """Draw until the run is over: how it ended."""
-    for found in _looks(section, until=lambda size: size != shutil.get_terminal_size()):
+    for found in _looks(section, until=lambda size: size != _size()):
         lines = _drawn(found, unicode=unicode, fit=True)
         stream.write("\x1b[H" + "\n".join(f"{line}\x1b[K" for line in lines) + "\x1b[J")
         stream.flush()
@@ -48,9 +47,17 @@ def _renewed(section: Watch, stream: TextIO, *, unicode: bool) -> Status:
 
 
 def _drawn(found: Status, *, unicode: bool, fit: bool = False) -> list[str]:
-    width, height = shutil.get_terminal_size()
+    width, height = _size()
     look = Look(width, height if fit else None, unicode=unicode, colours="NO_COLOR" not in os.environ)
     return page(found, look)
+
+
+def _size() -> os.terminal_size:
+    """Of the terminal as it is now; LINES and COLUMNS may be those of another time."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno())
+    except (OSError, ValueError):  # there is none
+        return os.terminal_size((80, 24))
 
 
 def _told(section: Watch, stream: TextIO) -> None:
@@ -65,7 +72,7 @@ def _told(section: Watch, stream: TextIO) -> None:
 def _looks(section: Watch, until: Callable[[os.terminal_size], bool] = lambda _: False) -> Iterator[Status]:
     """The run, every so often, or when `until` (of the terminal's size before) is true; at last when it is over."""
     while True:
-        size = shutil.get_terminal_size()
+        size = _size()
         found = read_status(section.run)
         yield found
         if found.state in _OVER:

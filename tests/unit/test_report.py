@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mrcfile
@@ -19,7 +20,8 @@ from isonet2.errors import UserError
 from isonet2.io.star import write_star
 from isonet2.job.models import Job
 from isonet2.parallel.world import World
-from isonet2.report import words
+from isonet2.report import overview, words
+from isonet2.report.records import StageRecord
 from isonet2.stages import report
 
 
@@ -277,3 +279,9 @@ def test_a_fact_of_a_stage_is_one_line(value: Any, expected: str) -> None:
 
 def test_resolutions_at_or_beyond_nyquist_say_so() -> None:
     assert [words.resolution(value, 20.0) for value in (45.678, 20.0, float("inf"))] == ["45.7 Å", "≤ 20 Å", "–"]
+
+
+def test_time_spent_before_an_interruption_is_said_to_be_missing() -> None:
+    record = StageRecord("refine", "run", seconds=60.0, ranks=1, facts={"steps_before": 7})
+    said = overview._cost(SimpleNamespace(stages=[record]))
+    assert said == "All stages together took 1 min 00 s since the last interruption, 100 % of it in refine."

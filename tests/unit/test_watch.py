@@ -165,7 +165,7 @@ class Terminal:
     def __init__(self, folder: Path, rows: int, columns: int) -> None:
         self.ours, theirs = pty.openpty()
         self.resize(rows, columns)
-        environment = {**os.environ, "LC_ALL": "C.UTF-8", "TERM": "xterm"}
+        environment = {**os.environ, "LC_ALL": "C.UTF-8", "TERM": "xterm", "LINES": "24", "COLUMNS": "80"}
         heard = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # which a job in the background ignores
         code = f"import signal, sys; {heard}; from isonet2.cli import main; sys.exit(main(sys.argv[1:]))"
         command = [sys.executable, "-c", code, "watch", str(folder), "--every", "0.2"]
@@ -209,8 +209,10 @@ def test_a_terminal_is_drawn_anew_at_its_size_and_given_back(end: signal.Signals
     with Terminal(tmp_path, 30, 90) as terminal:
         first = frame(terminal.read("\x1b[J"))
         terminal.resize(12, 40)
-        second = first
-        while len(second) > 12:  # pictures that were drawn before, or the test's own limit of time
+        second, deadline = first, time.monotonic() + 60
+        while (
+            len(second) > 12 and time.monotonic() < deadline
+        ):  # pictures of before
             second = frame(terminal.read("\x1b[J"))
         if end is None:
             at.told(tmp_path / PROGRESS, ended=True)
