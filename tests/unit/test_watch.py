@@ -210,9 +210,7 @@ def test_a_terminal_is_drawn_anew_at_its_size_and_given_back(end: signal.Signals
         first = frame(terminal.read("\x1b[J"))
         terminal.resize(12, 40)
         second, deadline = first, time.monotonic() + 60
-        while (
-            len(second) > 12 and time.monotonic() < deadline
-        ):  # pictures of before
+        while len(second) > 12 and time.monotonic() < deadline:  # pictures of before
             second = frame(terminal.read("\x1b[J"))
         if end is None:
             at.told(tmp_path / PROGRESS, ended=True)
