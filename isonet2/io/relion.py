@@ -16,7 +16,7 @@ from isonet2 import log
 from isonet2.errors import UserError
 from isonet2.io.atomic import write_text
 from isonet2.io.series import Series, Warn, at_zero_tilt, folder_above, number, once
-from isonet2.io.star import read_star
+from isonet2.io.star import cell_text, read_star
 from isonet2.io.star_text import Loop, cells_of, quoted, read_loops
 
 LIST = "rlnTomoTomogramsFile"  # RELION's word for its list, kept in ours, so that results find their way back
@@ -175,7 +175,7 @@ def _with_denoised(path: Path, results: Mapping[str, str]) -> str:
     last = max(n for n in block if lines[n].lstrip().startswith("_"))
     end = "\r" * lines[last].endswith("\r")
     if len(cells_of(lines[last])) == 2:  # one label and one value a line
-        value = quoted(results.get(cells_of(lines[block[name]])[1][0], "None"), path)
+        value = quoted(cell_text(results.get(cells_of(lines[block[name]])[1][0])), path)
         if at is None:
             lines.insert(last + 1, f"_{_DENOISED} {value}{end}")
         else:
@@ -183,7 +183,7 @@ def _with_denoised(path: Path, results: Mapping[str, str]) -> str:
         return "\n".join(lines)
     for n in block:
         if n > last:
-            value = quoted(results.get(cells_of(lines[n])[name][0], "None"), path)
+            value = quoted(cell_text(results.get(cells_of(lines[n])[name][0])), path)
             lines[n] = _replaced(lines[n], at, value)
     if at is None:
         lines.insert(last + 1, f"_{_DENOISED} #{len(labels) + 1} {end}")

@@ -192,7 +192,9 @@ def write_star(path: Path, rows: Sequence[TomogramRow]) -> None:
     _check_distinct(rows, path)
     known = [name for name in COLUMNS if name not in _OURS or any(getattr(row, name) for row in rows)]
     extra = list(dict.fromkeys(label for row in rows for label in row.extra))
-    table = [[_text(getattr(row, name)) for name in known] + [row.extra.get(x, "None") for x in extra] for row in rows]
+    table = [
+        [cell_text(getattr(row, name)) for name in known] + [cell_text(row.extra.get(x)) for x in extra] for row in rows
+    ]
     write_table(path, [*(COLUMNS[name] for name in known), *extra], table)
 
 
@@ -205,8 +207,8 @@ def update_rows(path: Path, changes: Mapping[int, Mapping[str, Any]]) -> None:
             if COLUMNS[name] not in columns:
                 columns.append(COLUMNS[name])
                 for cells in table:
-                    cells.append("None")
-            place[index][columns.index(COLUMNS[name])] = _text(value)
+                    cells.append(cell_text(None))
+            place[index][columns.index(COLUMNS[name])] = cell_text(value)
     write_table(path, columns, table)
 
 
@@ -247,7 +249,10 @@ def read_table(path: Path) -> Loop:
     return columns, table
 
 
-def _text(value: Any) -> str:
+def cell_text(value: Any) -> str:
+    """A value as it stands in a cell: the word None where there is none."""
+    if value is None or value == "":
+        return "None"
     return repr(float(value)) if isinstance(value, float) else str(value)
 
 

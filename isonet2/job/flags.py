@@ -29,12 +29,12 @@ _NCPUS = {"deconv": ("ncpus", "ncpu")}  # where IsoNet2's processes are our thre
 _OF_RESOURCES: dict[str, Where] = {"threads": ("resources", "threads_per_rank"), "gpuID": ("resources", "gpuID")}
 _IDLE = {  # options of IsoNet and IsoNet2 that mean nothing here; each a switch, a number, or a level
     "save_slices": "the report shows slices of every map",
-    "correct_between_tilts": "the wedge between tilts is that of rlnTiltStep, or of the tilt list",
-    "start_bt_size": "the wedge between tilts is that of rlnTiltStep, or of the tilt list",
+    "correct_between_tilts": "gaps between tilts are those of a tilt list (prepare_star --tilt_folder)",
+    "start_bt_size": "gaps between tilts are those of a tilt list (prepare_star --tilt_folder)",
     "compile_model": "networks run as they are",
     "random_rotation": "cubes are always rotated",
     "log_level": "all that matters is said",
-    "remove_intermediate": "nothing is left behind",
+    "remove_intermediate": "cache/ may be deleted when all is done",
     "preprocessing_ncpus": "threads counts for all of a stage",
     "normalize_percentile": "a map's own mean and spread normalise it",
 }

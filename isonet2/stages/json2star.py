@@ -7,7 +7,7 @@ from pathlib import Path
 
 from isonet2.errors import UserError
 from isonet2.io.atomic import existing_file
-from isonet2.io.star import write_table
+from isonet2.io.star import cell_text, write_table
 from isonet2.job.tools import Json2star
 
 
@@ -22,9 +22,5 @@ def json2star(section: Json2star) -> list[Path]:
         raise UserError(f"{source}: no list of rows, each with its columns, as star2json writes it")
     columns = list(dict.fromkeys(str(name) for row in rows for name in row))
     path = Path(section.star_file) if section.star_file else source.with_suffix(".star")
-    write_table(path, columns, [[_text(row.get(name)) for name in columns] for row in rows])
+    write_table(path, columns, [[cell_text(row.get(name)) for name in columns] for row in rows])
     return [path]
-
-
-def _text(cell: object) -> str:
-    return "None" if cell in (None, "") else str(cell)
