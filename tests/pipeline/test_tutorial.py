@@ -79,7 +79,9 @@ def tomoset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two tomograms and their halves, named as AreTomo does."""
     folder = tmp_path_factory.mktemp("tomoset")
     size = "--size 24,40,48 --pixel_size 10 --snr 2 --particles 8 --membranes 0 --tilt_step 6"
-    assert main(f"simulate --count 2 {size} -o {folder}/simulated".split()) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)  # a command leaves its records where it is given
+        assert main(f"simulate --count 2 {size}".split()) == 0
     for kind, name in (("even", "tomoset/EVN"), ("odd", "tomoset/ODD"), ("full", "tomograms")):
         (folder / name).mkdir(parents=True)
         for number, path in enumerate(sorted((folder / "simulated" / kind).glob("*.mrc")), start=1):
