@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 Value = TypeVar("Value")
-_PATIENCE = datetime.timedelta(hours=2)  # other ranks may wait for the longest single tomogram
+PATIENCE = datetime.timedelta(hours=2)  # other ranks may wait for the longest single tomogram
 _NAP_S = 0.002
 
 
@@ -110,7 +110,7 @@ def torch_group(ranks: Ranks) -> Iterator[Group]:
     from torch.cuda import is_available
 
     backend = "cpu:gloo,cuda:nccl" if is_available() else "gloo"
-    dist.init_process_group(backend, rank=ranks.rank, world_size=ranks.size, timeout=_PATIENCE)
+    dist.init_process_group(backend, rank=ranks.rank, world_size=ranks.size, timeout=PATIENCE)
     _JOINED.append("torch")
     try:
         yield TorchGroup(ranks.size)

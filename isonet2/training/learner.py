@@ -49,7 +49,9 @@ class Learner:
         self._recipe, self._fills_wedge = setup.recipe(), setup.fills_wedge
         self._parallel: nn.Module = self.network
         if world.size > 1:
-            self._parallel = DistributedDataParallel(self.network)
+            self._parallel = DistributedDataParallel(  # buffers are equal: all ranks' statistics
+                self.network, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
             self._settle_buckets()
 
     @property
