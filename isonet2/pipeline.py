@@ -249,7 +249,9 @@ def _run_stage(name: str, job: Job, world: World, key: str, how: dict[str, bool]
         "facts": facts,
     }
     on_first_rank(world, lambda: write_sealed(path, {**record, "outputs": _as_found(job, facts["outputs"])}))
-    log.info(f"{name}: done in {seconds:.1f} s, at most {max(peaks):.2f} GB a rank")
+    made = [str(job.path(output)) for output in facts["outputs"]]
+    named = f": {made[0]}{f' and {len(made) - 1} more' if len(made) > 1 else ''}" if made else ""
+    log.info(f"{name}: done in {seconds:.1f} s, at most {max(peaks):.2f} GB a rank{named}")
     return key, facts
 
 

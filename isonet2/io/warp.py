@@ -50,7 +50,7 @@ def read_warp(folder: Path, warn: Warn, pixel_size_angstrom: float | None) -> li
     found = [_series(folder, name, files) for (name, pixel), files in sorted(series.items()) if pixel == chosen[0]]
     warn(
         f"prepare_star: {folder}: WarpTools makes protein bright unless ts_reconstruct is told --dont_invert: "
-        "make_mask looks for dark"
+        "make_mask then needs bright_protein"
     )
     return found
 

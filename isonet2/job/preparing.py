@@ -160,6 +160,7 @@ class MakeMask(Section):
                                        aliases=("densitypercentage",))  # fmt: skip
     std_percentage: float = option(50.0, "share of voxels kept by local standard deviation", unit="%", gt=0, le=100,
                                    aliases=("stdpercentage",))  # fmt: skip
+    bright_protein: bool = option(False, "protein is bright in the tomograms, as WarpTools leaves it")
     z_crop: float = option(0.2, "share of z left out, half at each end", ge=0, lt=1, aliases=("zcrop",))
     tomo_idx: str | None = option(None, "only these tomograms, as in 1,3,5-7")
 

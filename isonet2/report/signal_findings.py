@@ -272,7 +272,7 @@ def contrast_findings(evidence: Evidence) -> Iterator[Finding]:
             "contrast",
             "doubt",
             f"{seen}: protein seems to be bright",
-            "invert the map (IMOD: newstack -mult -1): protein is to be dark on disk",
+            "set make_mask bright_protein, or invert the map (IMOD: newstack -mult -1); networks of others want it dark",
         )
     else:
         yield Finding(evidence.name, "contrast", "fine", f"protein is dark ({seen})")

@@ -70,7 +70,8 @@ class _Task:
 
 def mask_of(volume: Array, section: MakeMask) -> NDArray[np.bool_]:
     """Bool (z, y, x): the mask of a map in memory, as the stage makes it of one slab. Memory: about as much again."""
-    binned = np.stack([bin_planes(volume[z : z + 2]) for z in range(0, volume.shape[0], 2)])
+    sign = -1 if section.bright_protein else 1
+    binned = np.stack([sign * bin_planes(volume[z : z + 2]) for z in range(0, volume.shape[0], 2)])
     smooth(binned, patch_size=section.patch_size)
     specimen = highest(darkness(binned, slice(None), patch_size=section.patch_size), section.density_percentage)
     specimen &= highest(texture(binned, slice(None), patch_size=section.patch_size), section.std_percentage)
@@ -176,10 +177,11 @@ def _look(section: MakeMask, item: tuple[_Task, int]) -> None:
         return
     slab, beyond = task.slabs[number], reach(section.patch_size)
     first, last = max(0, slab.start - beyond), min(task.slabs[-1].stop, slab.stop + beyond)
+    sign = -1 if section.bright_protein else 1
     with open_volume(task.source) as volume:
         binned = np.empty((last - first, *(-(-side // 2) for side in task.shape[1:])), np.float32)
         for z in range(first, last):
-            binned[z - first] = bin_planes(volume[2 * z : 2 * z + 2])
+            binned[z - first] = sign * bin_planes(volume[2 * z : 2 * z + 2])
     smooth(binned, patch_size=section.patch_size)
     inner = slice(slab.start - first, slab.stop - first)
     for path, look in zip(waiting, _KINDS.values(), strict=True):

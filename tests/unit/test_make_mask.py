@@ -12,7 +12,7 @@ import pytest
 from isonet2.errors import UserError
 from isonet2.io.mrc import open_volume, write_mrc
 from isonet2.io.star import TomogramRow, read_star, write_star
-from isonet2.job.models import Job
+from isonet2.job.models import Job, MakeMask
 from isonet2.parallel.world import World
 from isonet2.stages import make_mask
 
@@ -59,6 +59,19 @@ def test_both_ends_of_z_are_cropped(tmp_path: Path) -> None:
     made(tmp_path, row(1, "a.mrc"), density_percentage=100, std_percentage=100, z_crop=0.4)
     mask = mrcfile.read(tmp_path / "mask/a_mask.mrc")
     assert mask.min(axis=(1, 2)).tolist() == mask.max(axis=(1, 2)).tolist() == [0] * 4 + [1] * 13 + [0] * 4
+
+
+def test_a_map_with_bright_protein_has_the_mask_of_its_negative(tmp_path: Path) -> None:
+    dark = mrcfile.read(noise(tmp_path / "dark.mrc"))
+    write_mrc(tmp_path / "bright.mrc", -dark, pixel_size_angstrom=8.0)
+    made(tmp_path, row(1, "dark.mrc"))
+    made(tmp_path, row(1, "bright.mrc"), bright_protein=True)
+    made(tmp_path, row(1, "bright.mrc"), output_dir="taken for dark")
+    expected = mrcfile.read(tmp_path / "mask/dark_mask.mrc")
+    assert np.array_equal(mrcfile.read(tmp_path / "mask/bright_mask.mrc"), expected)
+    assert not np.array_equal(mrcfile.read(tmp_path / "taken for dark/bright_mask.mrc"), expected)
+    in_memory = make_mask.mask_of(-dark, MakeMask(bright_protein=True))
+    assert np.array_equal(in_memory, expected)
 
 
 def test_what_lies_outside_the_boundary_is_removed(tmp_path: Path) -> None:
