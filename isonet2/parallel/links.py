@@ -33,8 +33,17 @@ class Links:
     peers: Sequence[socket.socket]
 
     def add_up(self, values: Tensor) -> None:
-        """The sum over the ranks, in their order, in place; a contiguous tensor of the CPU, of the same size on all."""
-        mine = values.numpy()
+        """The sum over the ranks, in their order, in place; a contiguous tensor of the CPU, of the same size on all.
+
+        IsonetError if another rank is no longer there.
+        """
+        try:
+            self._add_up(values.numpy())
+        except OSError:
+            why = "another rank ended in the middle of a step: its own words are above, or in its log"
+            raise IsonetError(why) from None
+
+    def _add_up(self, mine: np.ndarray) -> None:
         if not self.first:
             self.peers[0].sendall(_bytes(mine))
             _receive(self.peers[0], _bytes(mine))
@@ -58,7 +67,7 @@ def linked(group: Group, *, rank: int, size: int) -> Links | None:
         port = server.getsockname()[1] if server else 0
         port, key = group.from_first((port, secrets.token_bytes(2 * _KEY_BYTES)))
         peers: list[socket.socket] = []
-        with suppress(OSError, IsonetError):
+        with suppress(OSError):
             peers = _called(server, key, size, opened) if server else [_calling(port, key, rank, opened)]
         if not all(group.all_gather(bool(peers))):
             return None
@@ -79,7 +88,7 @@ def _called(server: socket.socket, key: bytes, size: int, opened: ExitStack) -> 
         peer = opened.enter_context(server.accept()[0])
         peer.settimeout(_CONNECT_S)
         said = bytearray(_KEY_BYTES + _RANK_BYTES)
-        with suppress(OSError, IsonetError):
+        with suppress(OSError):
             _receive(peer, memoryview(said))
         if hmac.compare_digest(said[:_KEY_BYTES], key[:_KEY_BYTES]):
             peer.sendall(key[_KEY_BYTES:])
@@ -109,5 +118,5 @@ def _receive(peer: socket.socket, room: memoryview) -> None:
     while room:
         count = peer.recv_into(room)
         if not count:
-            raise IsonetError("another rank ended in the middle of a step: its own words are above, or in its log")
+            raise ConnectionError
         room = room[count:]
