@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,6 +76,8 @@ def run(
     run, if not all; `force` goes on where check is certain that something is wrong. Raises IsonetError with a sentence;
     Interrupted, once everything is saved, after Ctrl-C.
     """
+    if not isinstance(job, Job):
+        raise UserError(f"run: needs a Job, such as Job.from_yaml('job.yaml'), and this is {job!r}")
     there = [name for name in STAGES if getattr(job, name) is not None]
     if not there:
         raise UserError("nothing to do: the job has no stage, as in Job(refine={})")
@@ -200,10 +203,7 @@ def fsc(
     Each has .frequency (cycles per Å), .fsc and .resolution_angstrom(threshold). Edges are tapered; `mask` is from 0 to
     1, with soft edges.
     """
-    maps = [_array(each) for each in (a, b, *([] if mask is None else [mask]))]
-    for other in maps[1:]:
-        if other.shape != maps[0].shape:
-            raise UserError(f"fsc: the maps differ in shape: {_by(maps[0].shape)} and {_by(other.shape)}")
+    maps = _alike("fsc", a, b, *([] if mask is None else [mask]))
     if tilts is not None:
         _check_tilts("fsc", tilts)
     first, second, *weight = (torch.from_numpy(each) for each in maps)
@@ -221,7 +221,8 @@ def compare(volume: Map, truth: Map, *, tilts: tuple[float, float]) -> dict[str,
     """Correlation of a map with the truth: "cc" of all of it, "cc_measured" within the tilts, "cc_wedge" where nothing
     was measured."""
     _check_tilts("compare", tilts)
-    return quality.compare_with_truth(torch.from_numpy(_array(volume)), torch.from_numpy(_array(truth)), (tilts,))
+    found, true = map(torch.from_numpy, _alike("compare", volume, truth))
+    return quality.compare_with_truth(found, true, (tilts,))
 
 
 def _section(kind: type[Kind], function: str, given: Mapping[str, Any]) -> Kind:
@@ -229,7 +230,19 @@ def _section(kind: type[Kind], function: str, given: Mapping[str, Any]) -> Kind:
     name = next(name for name, each in sections().items() if each is kind)
     if idle := sorted(set(given) & {*_OF_FILES} - {"model"}):
         raise UserError(f"{function}: {idle[0]}: has no meaning for arrays; leave it out")
-    return kind.model_validate(sorted_out({name: given}, function)[name])
+    try:
+        return kind.model_validate(sorted_out({name: given}, function)[name])
+    except UserError as error:  # who calls a function knows of no section
+        raise UserError(re.sub(rf"^({function}: ){name}[.:] ?", r"\1", str(error), flags=re.MULTILINE)) from None
+
+
+def _alike(function: str, *given: Map) -> list[Array]:
+    """The maps, all of one shape."""
+    maps = [_array(each) for each in given]
+    for other in maps[1:]:
+        if other.shape != maps[0].shape:
+            raise UserError(f"{function}: the maps differ in shape: {_by(maps[0].shape)} and {_by(other.shape)}")
+    return maps
 
 
 def _array(given: Map) -> Array:

@@ -11,9 +11,13 @@ from collections.abc import Sequence
 from isonet2 import __version__
 from isonet2.commands import commands
 from isonet2.errors import Interrupted, IsonetError, UserError
+from isonet2.job.examples import run_command
 from isonet2.job.flags import help_page
 from isonet2.job.settings import did_you_mean
 from isonet2.parallel.launchers import is_first_rank
+
+_OF_THIS_FOLDER = ("validate", "plan", "init", "report", "watch", "status", "schema", "reference")
+"""Commands that look around, or say what is known: they take the current folder, where others are to be told."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _dispatch(sys.argv[1:] if argv is None else list(argv))
     except IsonetError as error:
         return _fail(error)
+    except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        return _fail(UserError(f"{error.filename2 or error.filename}: {error.strerror}"))
     except BrokenPipeError:  # isonet2 refine --help | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -42,15 +48,20 @@ def _dispatch(arguments: list[str]) -> int:
         print(_overview(), file=sys.stderr)
         return UserError.exit_code
     verb, *rest = arguments
-    if verb in ("-h", "--help", "help"):
+    if verb == "help" and rest:
+        _dispatch([*rest, "--help"])
+    elif verb in ("-h", "-help", "--help", "help"):
         print(_overview())
-    elif verb in ("-V", "--version"):
+    elif verb in ("-V", "-v", "--version", "version"):
         print(f"isonet2 {__version__}")
     elif (name := verb.replace("-", "_")) not in commands():
         raise UserError(f"unknown command '{verb}'{did_you_mean(name, commands())}; isonet2 --help lists them all")
-    elif {"-h", "--help"} & set(rest):
+    elif {"-h", "-help", "--help"} & set(rest):
         command = commands()[name]
         print(help_page(f"isonet2 {name}: {command.summary}", command.examples, command.settings, width=_width()))
+    elif not rest and name not in _OF_THIS_FOLDER:
+        examples = "\n  ".join(commands()[name].examples)
+        raise UserError(f"{name}: needs arguments, as in\n  {examples}\nisonet2 {name} --help lists its options")
     else:
         commands()[name].act(rest)
     return 0
@@ -64,7 +75,7 @@ def _overview() -> str:
         "From a folder of half tomograms to corrected ones:",
         "  isonet2 init tomoset                 look around, write tomoset/job.yaml",
         "  isonet2 validate tomoset/job.yaml    check it, show what it will need",
-        "  isonet2 run tomoset/job.yaml         do it; after an interruption, go on",
+        f"  {run_command('tomoset/job.yaml'):<35}  do it; after an interruption, go on",
         "",
         "Commands (each has its own --help):",
     ]

@@ -6,7 +6,8 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,11 +16,12 @@ from typing import Any
 from isonet2 import log
 from isonet2.errors import UserError
 from isonet2.job.container import inside_image
-from isonet2.job.examples import EXAMPLES
+from isonet2.job.examples import EXAMPLES, run_command
 from isonet2.job.flags import job_from_flags, parse_flags, stage_settings
-from isonet2.job.load import load_job
+from isonet2.job.load import load_job, places_in
 from isonet2.job.models import STAGES, Job, Section
-from isonet2.job.plan import plan_table
+from isonet2.job.places import Place, Where, placed
+from isonet2.job.plan import Plan, plan_table
 from isonet2.job.reference import markdown_reference
 from isonet2.job.schema import job_schema
 from isonet2.job.settings import Setting, did_you_mean, sections, settings_of
@@ -36,6 +38,7 @@ _TOMOGRAM = Setting(
 )
 _JSON = Setting("json", "as JSON, for scripts", "true or false", False, kind="switch")
 _RUN = Setting("run", "the folder of the run, or its job file", default=".", positional=True)
+_FULL = Setting("full", "write all keys, not only those that are changed most", "true or false", False, kind="switch")
 _FOLDER = Setting("folder", "where the tomograms are, and job.yaml will be", default=".", positional=True)
 
 
@@ -88,8 +91,8 @@ def commands() -> dict[str, Command]:
         ),
         "init": Command(
             "Write a commented job file for the tomograms found in a folder.",
-            ("isonet2 init tomoset",),
-            (_FOLDER,),
+            ("isonet2 init tomoset", "isonet2 init tomoset --full"),
+            (_FOLDER, _FULL),
             _init,
         ),
         **stages,
@@ -121,8 +124,29 @@ def _warn(message: str) -> None:
         print(f"isonet2: warning: {message}", file=sys.stderr)
 
 
+def _file_and_changes(given: dict[str, Any]) -> tuple[str, list[str]]:
+    return given.get("job", _JOB.default), given.get("set", [])
+
+
 def _load(given: dict[str, Any]) -> Job:
-    return load_job(given.get("job", _JOB.default), given.get("set", []))
+    return load_job(*_file_and_changes(given))
+
+
+@contextmanager
+def _placing(places: Callable[[], Mapping[Where, Place]]) -> Iterator[None]:
+    """Say of a mistake in the inputs where the job names them."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(placed(str(error), places())) from None
+
+
+def _plan_of(given: dict[str, Any]) -> Plan:
+    from isonet2.stages.validate import validate
+
+    job = _load(given)
+    with _placing(lambda: places_in(*_file_and_changes(given))):
+        return validate(job)
 
 
 def _is_on(given: dict[str, Any], switch: str) -> bool:
@@ -132,7 +156,9 @@ def _is_on(given: dict[str, Any], switch: str) -> bool:
 
 
 def _run_stage(stage: str, arguments: Sequence[str]) -> None:
-    job = _checked(job_from_flags(stage, arguments, _warn))
+    flags = {(stage, setting.name): Place(0, f"--{setting.name}") for setting in stage_settings(stage)}
+    with _placing(lambda: flags | {("star_file",): Place(0, "--star_file")}):
+        job = _checked(job_from_flags(stage, arguments, _warn))
     from isonet2.pipeline import run  # which imports torch: after the mistakes are found
 
     run(job, always=True)
@@ -148,7 +174,8 @@ def _run(arguments: Sequence[str]) -> None:
         raise UserError("--tomogram is one of many: begin anew with --restart and all of them")
     if job.container and not inside_image(os.environ):
         _warn("container: this runs outside of the image; launch/run.sh and slurm/submit.sh start it inside")
-    _checked(job)
+    with _placing(lambda: places_in(*_file_and_changes(given))):
+        _checked(job)
     if index is None:
         from isonet2.pipeline import run  # which imports torch: after the mistakes are found
 
@@ -192,18 +219,14 @@ def _checked(job: Job) -> Job:
 
 
 def _validate(arguments: Sequence[str]) -> None:
-    from isonet2.stages.validate import validate
-
     given = parse_flags(arguments, (_JOB, _SET))
-    plan = validate(_load(given))
+    plan = _plan_of(given)
     print(f"{given.get('job', _JOB.default)}: no mistakes found\n\n{plan_table(plan)}")
 
 
 def _plan(arguments: Sequence[str]) -> None:
-    from isonet2.stages.validate import validate
-
     given = parse_flags(arguments, (_JOB, _SET, _JSON))
-    plan = validate(_load(given))
+    plan = _plan_of(given)
     print(json.dumps(plan.as_dict(), indent=2) if _is_on(given, "json") else plan_table(plan))
 
 
@@ -211,9 +234,9 @@ def _init(arguments: Sequence[str]) -> None:
     from isonet2.stages.init import init
     from isonet2.stages.validate import validate
 
-    given = parse_flags(arguments, (_FOLDER,))
-    path = init(Path(given.get("folder", _FOLDER.default)))
-    print(f"{path}: written. Look through it, then: isonet2 run {path}\n")
+    given = parse_flags(arguments, (_FOLDER, _FULL))
+    path = init(Path(given.get("folder", _FOLDER.default)), full=_is_on(given, "full"))
+    print(f"{path}: written. Look through it, then: {run_command(path)}\n")
     print(plan_table(validate(load_job(path))))
 
 

@@ -126,7 +126,8 @@ def advance(units: float = 1.0) -> None:
 
 @contextmanager
 def telling(tell: Callable[[Work, bool], None]) -> Iterator[None]:
-    """While the block runs, `tell(work, ended)` at once, every 10 s, when a stage or a count begins, and at the end.
+    """While the block runs, `tell(work, ended)` at once, every 10 s (sooner while a stage is young), when a stage or a
+    count begins, and at the end.
 
     What goes wrong with a file there is nobody's concern: the work is more important.
     """
@@ -140,7 +141,7 @@ def telling(tell: Callable[[Work, bool], None]) -> Iterator[None]:
 
     def tell_on() -> None:
         while not over.is_set():
-            _news.wait(TELL_S)
+            _news.wait(min(TELL_S, max(1.0, time.time() - _work.began)))
             _news.clear()
             if not over.is_set():
                 told()

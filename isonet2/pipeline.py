@@ -28,10 +28,10 @@ from isonet2.parallel.launchers import is_first_rank
 from isonet2.parallel.memory import forget_peak, peak_memory_gb
 from isonet2.parallel.stopping import Stop, time_to_stop
 from isonet2.parallel.world import World, gpu_doubts
+from isonet2.report.check_record import FOLDER as CHECKED
 from isonet2.report.progress import PROGRESS, telling
 from isonet2.report.provenance import write_records
 from isonet2.report.records import stage_path
-from isonet2.stages.check import FOLDER as CHECKED
 from isonet2.stages.check import check_in_run
 from isonet2.stages.validate import validate
 

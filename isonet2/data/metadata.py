@@ -17,6 +17,7 @@ from isonet2.physics.tilts import median_step
 
 _SAME_TILT_DEG = 0.5  # the alignment of a series may turn all of it by so much
 _ASYMMETRIC_DEG = 2.0  # below that it hardly matters which way z runs
+_LISTS = (".tlt", ".rawtlt", ".aln")
 _OPTICS = {  # field of a row: option, default
     "defocus_angstrom": ("defocus", 0.0),
     "voltage_kv": ("voltage", 300.0),
@@ -67,6 +68,8 @@ def tilts_of(
     of_user = _from_lists if section.tilt_folder is not None else _from_metadata
     found = [of_user(section, each, *ends) for each, ends in zip(series, asked, strict=True)]
     if not imported:
+        if section.tilt_folder is None and any(None in ends for ends in asked):
+            _say_unused_lists(series, warn)
         return found
     unsaid = [
         each.name for each, ends in zip(series, asked, strict=True) if None in ends and not (each.tilts_deg or each.row)
@@ -83,6 +86,16 @@ def tilts_of(
         warn(f"prepare_star: {doubtful[0]} (of {len(doubtful)}): asymmetric tilts, and nothing tells which way z runs: "
              "isonet2 check measures it, flip_tilts turns them")  # fmt: skip
     return found
+
+
+def _say_unused_lists(series: Sequence[Series], warn: Callable[[str], None]) -> None:
+    folders = {path.parent for each in series for path in each.files.values()}
+    lists = sorted(path for folder in folders for path in folder.iterdir() if path.suffix in _LISTS)
+    if lists:
+        warn(
+            f"prepare_star: {lists[0]} (of {len(lists)}): not used, and the tilts are taken as {TILT_MIN:g} to "
+            f"{TILT_MAX:g} where nothing is said: name the lists by tilt_folder, or give tilt_min and tilt_max"
+        )
 
 
 def one_for_each(option: str, values: Sequence[Any], count: int) -> list[Any]:

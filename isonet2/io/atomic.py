@@ -57,6 +57,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 def _neighbour(path: Path) -> Path:
     """A name beside `path` for this process; what others of this machine left there as they were killed is removed."""
+    if not path.name:  # "." and "/"
+        raise UserError(f"{path}: is a folder: name a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     before, after = f".{path.stem}.{socket.gethostname()}.", f".part{path.suffix}"
     for left in path.parent.glob(f"{glob.escape(before)}*{glob.escape(after)}"):
@@ -126,6 +128,8 @@ def _fsync(path: Path) -> None:
 def existing_file(path: Path, *, what: str) -> Path:
     """`path` if it is a file that can be read; otherwise one line that says what is missing."""
     if not path.is_file():
+        if path.is_dir():
+            raise UserError(f"{path}: is a folder ({what} needed)")
         raise UserError(f"{path}: no such file ({what}){missing_hint(os.environ)}")
     if not os.access(path, os.R_OK):
         raise UserError(f"{path}: cannot be read ({what})")

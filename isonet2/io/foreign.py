@@ -99,7 +99,8 @@ def _of_folder(folder: Path) -> list[Recognised]:
     found = [Recognised("relion", path, "tomograms.star with rlnTomoName") for path in lists if _is_relion(path)]
     found += [Recognised("warp", place, f"{first.parent.name}/{first.name}") for place, first in warp_folders(folder)]
     if series := aretomo_maps(folder):
-        found.append(Recognised("aretomo", folder, f"{next(iter(series))}_Vol.mrc and .aln"))
+        first = next(iter(next(iter(series.values())).values())).name
+        found.append(Recognised("aretomo", folder, f"{first} beside .aln or AreTomo3_Session.json"))
     if datasets := imod_datasets(folder):
         tilts, files = datasets[0]
         found.append(Recognised("imod", folder, f"{next(iter(files.values())).name} and {tilts.name}"))
@@ -134,7 +135,7 @@ _LOOKS = {
     "isonet": "a STAR file with rlnIndex and rlnTiltMin",
     "relion": "RELION 5's tomograms.star with rlnTomoName",
     "warp": "a folder with reconstruction/NAME_10.00Apx.mrc",
-    "aretomo": "a folder with NAME_Vol.mrc and NAME.aln",
+    "aretomo": "a folder with NAME_Vol.mrc (or NAME_rec.mrc, or NAME.rec) and NAME.aln",
     "imod": "a folder with NAME.rec (or NAME_rec.mrc) and NAME.tlt, or one folder for each",
     "auto": "a folder of tomograms, or a STAR file of RELION 5 or IsoNet2",
 }

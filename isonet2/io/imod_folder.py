@@ -67,8 +67,11 @@ def _volumes(place: Path) -> list[Path]:
 
 
 def _tilts_in(place: Path) -> dict[str, Path]:
-    """Lists of tilts by their names; that of the alignment before the raw one."""
-    return {path.stem: path for suffix in _LISTS for path in sorted(place.glob(f"*{suffix}"))}
+    """Lists of tilts by their names; that of the alignment before the raw one, which is not IMOD's beside NAME.aln."""
+    found = {path.stem: path for suffix in _LISTS for path in sorted(place.glob(f"*{suffix}"))}
+    return {
+        name: path for name, path in found.items() if path.suffix == ".tlt" or not path.with_suffix(".aln").is_file()
+    }
 
 
 def _unfinished(place: Path) -> str | None:

@@ -48,6 +48,12 @@ def _of_role(role: str, folders: Mapping[str, Path]) -> dict[str, Path]:
         files = [path for path in files if half_of(path) == _HALVES[role]]
     if not files:
         raise UserError(f"{folders[role]}: no file name tells that it is {role}; take folders of their own")
+    even, odd = ({name_without_half(path) for path in files if half_of(path) == half} for half in (1, 2))
+    if role == "full" and (both := sorted(even & odd)):
+        raise UserError(
+            f"{folders[role]}: both halves of {_some(both)} lie there, and would count as tomograms: name it as even "
+            "and odd (as full too, if whole ones lie there)"
+        )
     named: dict[str, Path] = {}
     for path in files:
         other = named.setdefault(path.stem if role == "full" else name_without_half(path), path)

@@ -2,12 +2,14 @@
 
 After RELION's own source: rlnTomoYTilt turns the specimen by Ry, x' = x cos θ + z sin θ (tomogram.cpp), which is the
 convention of isonet2; files are named from the project's folder; the pixel size of a tomogram is that of its tilt
-series times rlnTomoTomogramBinning.
+series times rlnTomoTomogramBinning. Reconstruct tomograms corrects the CTF, amplitudes too, by Fourier inversion and if
+it is told --ctf or --skip_wiener, otherwise not (reconstruct_tomogram.cpp); its job.star says which.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import radians
 from pathlib import Path
@@ -26,8 +28,10 @@ _MAPS = {
     "even": "rlnTomoReconstructedTomogramHalf1",
     "odd": "rlnTomoReconstructedTomogramHalf2",
 }
+_OPTION = "rlnJobOptionVariable"
 _ANGLES = ("rlnTomoYTilt", "rlnTomoNominalStageTiltAngle")
 _EMPTY = ("", "none", "<na>", "nan")
+_CORRECTING = {"--ctf", "--skip_wiener", "--fourier"}
 _loops = once(read_loops)
 
 
@@ -48,26 +52,45 @@ def read_relion(path: Path, warn: Warn) -> list[Series]:
         if ("even" in files) != ("odd" in files):
             raise UserError(f"{path}: {cells[_NAME]} has one half only: reconstruct it with both, or without")
         star = project / cells.get(_TILTS, "")
+        job = next(iter(files.values())).parent.parent / "job.star"
         tilted = _tilted(star) if star.is_file() else _Tilted()
         size, binning = (number(cells.get(f"rlnTomo{name}")) for name in ("TiltSeriesPixelSize", "TomogramBinning"))
         found.append(
             Series(
                 name=cells[_NAME],
                 files=files,
-                metadata=(star, path) if star.is_file() else (path,),
+                metadata=tuple(said for said in (star, path, job) if said.is_file()),
                 tilts_deg=tilted.tilts_deg,
                 pixel_size_angstrom=float(f"{size * binning:.6g}") if size and binning else None,
                 defocus_angstrom=tilted.defocus_angstrom,
                 voltage_kv=number(cells.get("rlnVoltage")),
                 cs_mm=number(cells.get("rlnSphericalAberration")),
                 amplitude_contrast=number(cells.get("rlnAmplitudeContrast")),
+                phases_flipped=_corrected(job) if job.is_file() else None,
                 phase_shift_rad=tilted.phase_shift_rad,
                 relion_list=path,
             )
         )
     if any(_named(cells, _DENOISED) for cells in rows):
         warn(f"prepare_star: {path} names denoised tomograms too: not taken, since networks learn from raw ones")
+    corrected = [each.name for each in found if each.phases_flipped]
+    if corrected:
+        warn(
+            f"prepare_star: {path}: {corrected[0]} (of {len(corrected)}): RELION has filtered amplitudes by the CTF as "
+            "well, which no CTF_mode models: reconstruct without Fourier inversion and --ctf, or CTF_mode None"
+        )
     return found
+
+
+def _corrected(job: Path) -> bool | None:
+    """Whether a job of RELION's has corrected the CTF of its tomograms; None where its record does not tell, as that of
+    another job, or of a version that does not ask."""
+    options: dict[str, str] = {}
+    with suppress(UserError):  # how well it is written is no business of ours
+        options = {row[0]: row[1] for columns, table in _loops(job) if _OPTION in columns for row in table}
+    if "do_fourier" not in options:
+        return None
+    return options["do_fourier"].lower() == "yes" or not _CORRECTING.isdisjoint(options.get("other_args", "").split())
 
 
 def _rows(path: Path) -> tuple[list[dict[str, str]], Path]:

@@ -70,6 +70,7 @@ class TomogramRow:
     mask: str | None = None
     coordinates: str | None = None
     number_subtomos: int
+    """Without meaning where there are coordinates: a cube is cut around each point."""
     corrected: str | None = None
     denoised: str | None = None
     extra: Mapping[str, str] = field(default_factory=dict)
@@ -126,6 +127,9 @@ def read_star(path: Path) -> list[TomogramRow]:
 
 
 def _row(cells: Mapping[str, str], place: str) -> TomogramRow:
+    count, points = (cells.get(COLUMNS[name], "") for name in ("number_subtomos", "coordinates"))
+    if count.lower() in _EMPTY and points.lower() not in _EMPTY:  # IsoNet2 leaves it so: there is one for each point
+        cells = {**cells, COLUMNS["number_subtomos"]: "0"}
     known = {_FIELDS[label]: _value(_FIELDS[label], text, place) for label, text in cells.items() if label in _FIELDS}
     row = TomogramRow(**known, extra={label: text for label, text in cells.items() if label not in _FIELDS})
     if (row.half1 is None) != (row.half2 is None):

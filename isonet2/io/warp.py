@@ -47,7 +47,15 @@ def read_warp(folder: Path, warn: Warn, pixel_size_angstrom: float | None) -> li
         chosen = [pixel for pixel in pixels if near[pixel] <= _SAME_SIZE and near[pixel] == min(near.values())]
     if len(chosen) != 1:
         raise UserError(f"{folder}: reconstructions at {', '.join(pixels)} Å: choose one by prepare_star.pixel_size")
-    found = [_series(folder, name, files) for (name, pixel), files in sorted(series.items()) if pixel == chosen[0]]
+    at_size = {name: files for (name, pixel), files in sorted(series.items()) if pixel == chosen[0]}
+    deselected = [name for name in at_size if _is_deselected(folder / f"{name}.xml")]
+    if len(deselected) == len(at_size):
+        raise UserError(
+            f"{folder}: every tilt series is deselected: WarpTools change_selection --select brings it back"
+        )
+    if deselected:
+        warn(f"prepare_star: {folder}: {deselected[0]} (of {len(deselected)}): deselected in Warp: left out")
+    found = [_series(folder, name, files) for name, files in at_size.items() if name not in deselected]
     warn(
         f"prepare_star: {folder}: WarpTools makes protein bright unless ts_reconstruct is told --dont_invert: "
         "make_mask then needs bright_protein"
@@ -86,7 +94,7 @@ def _series(folder: Path, name: str, files: dict[str, Path]) -> Series:
         name=name,
         files=files,
         metadata=(xml,),
-        tilts_deg=tuple(0.0 - (angle + level) for angle, use in zip(angles, used, strict=True) if use),
+        tilts_deg=tuple(float(f"{0.0 - (angle + level):.6g}") for angle, use in zip(angles, used, strict=True) if use),
         defocus_angstrom=_defocus(root, angles, used, optics.get("Defocus")),
         voltage_kv=optics.get("Voltage"),
         cs_mm=optics.get("Cs"),
@@ -94,6 +102,11 @@ def _series(folder: Path, name: str, files: dict[str, Path]) -> Series:
         phases_flipped=True,
         phase_shift_rad=abs(optics.get("PhaseShift") or 0.0) * pi,
     )
+
+
+def _is_deselected(xml: Path) -> bool:
+    """By the user's own hand, in Warp or by change_selection."""
+    return xml.is_file() and (_root(xml).get("UnselectManual") or "").lower() == "true"
 
 
 @once

@@ -1,4 +1,11 @@
-"""Command lines that `--help` shows, for each stage and each tool."""
+"""Command lines that `--help` shows, for each stage and each tool, and the one that runs a job."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+_LAUNCHER = Path(__file__).resolve().parents[2] / "launch" / "run.sh"
 
 EXAMPLES = {
     "simulate": ("isonet2 simulate --count 2 --size 96,192,192 --pixel_size 10 --snr 0.5 -o simulated",),
@@ -48,3 +55,12 @@ EXAMPLES = {
     "resize": ("isonet2 resize tomograms.star --apix 15 -o resized", "isonet2 resize tomogram.mrc --apix 10"),
     "export": ("isonet2 export tomograms.star", "isonet2 export corrected_tomos/corrected_t1.mrc -o portal"),
 }
+
+
+def run_command(job: Path | str) -> str:
+    """What runs a job: the launcher where this is a checkout, on all ranks that the job asks for, else the program."""
+    if not _LAUNCHER.is_file():
+        return f"isonet2 run {shlex.quote(str(job))}"
+    here = Path.cwd()
+    launcher = _LAUNCHER.relative_to(here) if _LAUNCHER.is_relative_to(here) else _LAUNCHER
+    return f"bash {shlex.quote(str(launcher))} {shlex.quote(str(job))}"

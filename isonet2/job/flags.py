@@ -17,9 +17,10 @@ from pydantic import ValidationError
 
 from isonet2 import log
 from isonet2.errors import UserError
-from isonet2.job.load import Place, Where, make_job
+from isonet2.job.load import make_job
 from isonet2.job.models import Job, Resources
 from isonet2.job.option import WithoutEffect
+from isonet2.job.places import Place, Where
 from isonet2.job.settings import Kind, Setting, by_spelling, did_you_mean, sections, settings_of
 
 _DASHES = "-–—"  # with the en and em dash that word processors make of two hyphens
@@ -136,7 +137,11 @@ def parse_flags(arguments: Sequence[str], settings: Iterable[Setting]) -> dict[s
             free.append(token)
     open_positions = [setting.name for setting in settings if setting.positional and setting.name not in given]
     given.update(zip(open_positions, free, strict=False))
-    mistakes += [f"unexpected argument '{surplus}'" for surplus in free[len(open_positions) :]]
+    known_ones = f" (by position: {', '.join(each.name for each in settings if each.positional)})"
+    mistakes += [
+        f"unexpected argument '{surplus}'{known_ones if open_positions else ''}"
+        for surplus in free[len(open_positions) :]
+    ]
     if mistakes:
         raise UserError("\n".join(mistakes))
     return given
@@ -149,7 +154,9 @@ def _read_option(token: str, queue: deque[str], known: Mapping[str, Setting], gi
     if setting is None:
         while queue and not _is_option(queue[0]):  # most likely its values
             queue.popleft()
-        return [f"unknown option {_flag(spelling)}{did_you_mean(_flag(spelling), map(_flag, known))}"]
+        names = sorted(known, key=lambda each: known[each].name != each)  # before other spellings
+        hint = did_you_mean(spelling.replace("-", "_"), names).replace("'", "'--", 1)
+        return [f"unknown option {_flag(spelling)}{hint}"]
     values = [value] if equals else _take(queue, setting)
     if not values:
         return [f"{_flag(spelling)}: a value is missing, it needs {setting.needs}"]

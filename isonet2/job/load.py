@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -13,9 +13,9 @@ from pydantic_core import ErrorDetails
 
 from isonet2.errors import UserError
 from isonet2.job.models import STAGES, Job, Section
+from isonet2.job.places import Place, Where, nearest
 from isonet2.job.settings import Setting, by_spelling, did_you_mean, sections, settings_of, written
 
-Where = tuple[str, ...]  # in the job: ("seed",) or ("refine", "epochs"); () is the whole
 _TAG = "tag:yaml.org,2002:"
 _CORE = {  # YAML 1.2, core schema, without .inf and .nan, which no setting takes
     "null": (r"~|null|Null|NULL|", ["", *"~nN"]),
@@ -42,22 +42,21 @@ for _name, (_pattern, _first) in _CORE.items():
     _CoreLoader.add_implicit_resolver(f"{_TAG}{_name}", re.compile(rf"(?:{_pattern})$"), _first)
 
 
-class Place(NamedTuple):
-    """Where a value was given: its line, by which mistakes are sorted, what to call that, and the key's full name."""
-
-    line: int
-    origin: str
-    key: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.origin}: {self.key}" if self.key else self.origin
-
-
 def load_job(path: Path | str, overrides: Sequence[str] = ()) -> Job:
     """The job of a file, changed by `overrides` such as `refine.epochs=20`; relative paths start at the file's folder.
 
     Raises UserError with one line for each mistake.
     """
+    draft = _drafted(path, overrides)
+    return make_job(draft.values, draft.places, draft.mistakes).in_folder(Path(path).parent.absolute())
+
+
+def places_in(path: Path | str, overrides: Sequence[str] = ()) -> Mapping[Where, Place]:
+    """Where the sections and keys of a job that loads are given: in which line of the file, or which override."""
+    return _drafted(path, overrides).places
+
+
+def _drafted(path: Path | str, overrides: Sequence[str]) -> _Draft:
     draft = _Draft(name=str(path))
     try:
         root = yaml.compose(_read(Path(path)), Loader=_CoreLoader)
@@ -71,7 +70,7 @@ def load_job(path: Path | str, overrides: Sequence[str] = ()) -> Job:
         draft.override(override, line=10**9 + number)
     if not draft.mistakes and not set(STAGES) & set(draft.values):
         draft.mistakes.append((Place(1, str(path)), f"nothing to do: it needs a section, one of {', '.join(STAGES)}"))
-    return make_job(draft.values, draft.places, draft.mistakes).in_folder(Path(path).parent.absolute())
+    return draft
 
 
 def dump_job(job: Job) -> str:
@@ -220,6 +219,8 @@ class _Draft:
 
 
 def _read(path: Path) -> str:
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder: name the job file, as in {path / 'job.yaml'}")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -266,7 +267,7 @@ def _sentences(
     """One of pydantic's findings in plain English. (All that it has against one value make the same sentence.)"""
     where = tuple(str(part) for part in error["loc"][:2])
     if error["type"] == "value_error":
-        section_place = _nearest(where, places)
+        section_place = nearest(where, places)
         for message in str(error["ctx"]["error"]).splitlines():
             # The rules about several settings start with the name of the one to change.
             named = tuple(message.split(maxsplit=1)[0].rstrip(":").split("."))
@@ -276,13 +277,7 @@ def _sentences(
     path = where[:1] if section is Job else where
     setting = by_spelling(settings_of(section))[path[-1]]
     value = values[path[0]] if section is Job else values[path[0]][path[1]]
-    yield _nearest(path, places), f"got {_shown(value)}, needs {setting.needs}"
-
-
-def _nearest(path: Where, places: Mapping[Where, Place]) -> Place:
-    while path not in places:
-        path = path[:-1]
-    return places[path]
+    yield nearest(path, places), f"got {_shown(value)}, needs {setting.needs}"
 
 
 def _shown(value: Any) -> str:

@@ -85,7 +85,8 @@ class Report(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Report:
-        if not self.with_comparison and "comparison_dir" in self.model_fields_set:
+        default = Report.model_fields["comparison_dir"].default  # which resolved.yaml writes out
+        if not self.with_comparison and self.comparison_dir != default:
             raise WithoutEffect({"comparison_dir": "nothing is written there without with_comparison"})
         return self
 
@@ -184,8 +185,6 @@ class Job(Section):
                 )
         if self.denoise and self.refine and self.denoise.output_dir == self.refine.output_dir:
             raise ValueError("refine.output_dir is that of denoise: give each its own folder")
-        if self.predict and self.predict.model is None and not self.trainings:
-            raise ValueError("predict.model: name a network file, or let the job train one")
         if self.predict and self.predict.model2 and self.predict.model is None:
             raise ValueError("predict.model2 needs predict.model")
         if idle := self._without_effect():

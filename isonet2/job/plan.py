@@ -56,6 +56,8 @@ class Plan:
     batch_size: int | None = None
     steps_per_epoch: int | None = None
     training_steps: int | None = None
+    training_time: str | None = None
+    """In words, and by what: nobody can say it of a machine that has not done it."""
     cache_bytes: int | None = None
     mask_bytes: int | None = None
     prediction_bytes: int | None = None
@@ -268,6 +270,7 @@ def plan_table(plan: Plan) -> str:
         "stages": " → ".join(plan.stages),
         "ranks": f"{plan.ranks} on {plan.nodes} node{'s' * (plan.nodes > 1)}{threads}",
         **{label: f"{count:,}" for label, count in counts.items() if count is not None},
+        **({f"time of {_training_stage(plan)}": plan.training_time} if plan.training_time else {}),
         **{label: _in_words(size) for label, size in sizes.items() if size is not None},
     }
     lines = [f"{label:<26}  {text}" for label, text in rows.items()]

@@ -8,7 +8,15 @@ from pydantic import Field, model_validator
 
 from isonet2.job.option import NumbersOrNone, Section, Sizes, WithoutEffect, option
 
+_LEAST_DEFOCUS, _MOST_UM = 500.0, 20.0  # Å, µm
 TILT_MIN, TILT_MAX, TILT_STEP = -60.0, 60.0, 3.0  # degrees, where neither the user nor a list of tilts says more
+
+
+def unit_of_defocus(value: float) -> tuple[str, float]:
+    """What a defocus was most likely given in, and how many Å that is: nobody takes data so close to focus."""
+    if value == 0 or abs(value) >= _LEAST_DEFOCUS:
+        return "Å", 1.0
+    return ("µm", 1e4) if abs(value) < _MOST_UM else ("nm", 10.0)
 
 
 def _check_tilts(lows: tuple[float, ...], highs: tuple[float, ...]) -> None:

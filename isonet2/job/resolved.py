@@ -36,5 +36,10 @@ def with_batch_sizes(job: Job, sizes: Mapping[str, int]) -> Job:
 
 def resolved_text(job: Job, earlier: Job | None) -> str:
     """The job with every value written out. `earlier`: stages that it lacks are kept from there."""
+    return dump_job(with_stages_of(earlier, job))
+
+
+def with_stages_of(earlier: Job | None, job: Job) -> Job:
+    """The job with the stages of an earlier one that it lacks."""
     absent = {name: getattr(earlier, name, None) for name in STAGES if getattr(job, name) is None}
-    return dump_job(job.model_copy(update=absent))
+    return job.model_copy(update=absent)

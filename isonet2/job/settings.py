@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -90,8 +91,12 @@ def by_spelling(settings: Iterable[Setting]) -> dict[str, Setting]:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """` (did you mean 'x'?)`, or nothing if no known word is close."""
-    close = get_close_matches(word, list(known), n=1)
+    """` (did you mean 'x'?)`: the known word with these initials, else one that begins so, else the closest; or
+    nothing."""
+    words = [each for each in known if len(each) > 1]
+    short = [each for each in words if len(word) > 1 and "".join(re.findall(r"(?:^|_)(\w)", each)) == word.lower()]
+    begun = [each for each in words if len(word) > 2 and each.lower().startswith(word.lower())]
+    close = [*short, *begun, *get_close_matches(word, words, n=1)]
     return f" (did you mean '{close[0]}'?)" if close else ""
 
 

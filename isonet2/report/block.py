@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from isonet2.io.star import TomogramRow
 from isonet2.report import words
 from isonet2.report.agreement import Agreement, agreement_of
-from isonet2.report.images import contrast, data_uri, grey, grey_png, outline_png, shrunk, spectrum_contrast
+from isonet2.report.images import contrast, data_uri, grey, grey_png, mask_png, shrunk, spectrum_contrast
 from isonet2.report.judgement import Judged, judged
 from isonet2.report.measures import (
     CROP,
@@ -36,7 +38,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class PlaneRow:
-    """One plane of every volume, with the border of the mask, if there is one, as a data URI.
+    """One plane of every volume, perhaps with a mask over it, as a data URI.
 
     `aspect` is width over height, `width` that over the width of the widest plane: all are drawn at one scale;
     `bar_percent` is the scale bar's share of the width.
@@ -48,18 +50,19 @@ class PlaneRow:
     width: float
     bar_percent: float
     bar_nm: float
-    outline: str
+    mask: str
 
 
 @dataclass(frozen=True)
 class TomogramBlock:
-    """All of it. `kinship`: what the predicted halves have in common; `border`: points (kx, kz) that the first and the
-    last tilt measure."""
+    """All of it. `kinship`: what the predicted halves have in common; `masked`: the planes with the mask over them, if
+    there is one; `border`: points (kx, kz) that the first and the last tilt measure."""
 
     judged: Judged
     kinship: str
     summary: str
     planes: list[PlaneRow]
+    masked: list[PlaneRow]
     spectra: list[Panel]
     border: list[tuple[float, float]]
     agreement: Agreement
@@ -84,7 +87,8 @@ def tomogram_block(volumes: TomogramVolumes, comparison: Comparison | None, *, l
         judged=found,
         kinship=volumes.origin.kinship,
         summary=_summary(volumes),
-        planes=_plane_rows(volumes, longest),
+        planes=_plane_rows(row, volumes.shown, longest),
+        masked=_masked(volumes, longest),
         spectra=[_spectrum(row.name, label, crop, found.wedge_power[label]) for label, crop in crops.items()],
         border=[wedge_border(row.tilt_min_deg), wedge_border(row.tilt_max_deg)],
         agreement=agreement_of(volumes, found, comparison),
@@ -109,21 +113,33 @@ def _note(volume: Volume) -> str:
     return f"Spectra and correlations are of the middle {words.size(shape)} voxels; slices show the whole."
 
 
-def _plane_rows(volumes: TomogramVolumes, longest: int) -> list[PlaneRow]:
-    planes = {label: middle_planes(volume) for label, volume in volumes.shown.items()}
+def _masked(volumes: TomogramVolumes, longest: int) -> list[PlaneRow]:
+    """What masks are made of, deconvolved or raw, with the mask over it: at half the size, which is enough to judge it
+    by, has less noise and keeps the page small."""
+    if volumes.mask is None:
+        return []
+    label, volume = ("raw", volumes.raw) if volumes.deconvolved is None else ("deconvolved", volumes.deconvolved)
+    return _plane_rows(volumes.row, {label: volume}, min(longest, max(volume.shape)) // 2, volumes.mask)
+
+
+def _plane_rows(
+    row: TomogramRow, volumes: Mapping[str, Volume], longest: int, mask: Volume | None = None
+) -> list[PlaneRow]:
+    planes = {label: middle_planes(volume) for label, volume in volumes.items()}
     limits = {label: contrast(*images.values()) for label, images in planes.items()}
-    masks = middle_planes(volumes.mask) if volumes.mask is not None else None
-    widest = max(image.shape[1] for image in planes["raw"].values())
+    masks = middle_planes(mask) if mask is not None else None
+    first = next(iter(planes.values()))
+    widest = max(image.shape[1] for image in first.values())
     rows = []
     for plane in PLANES:
-        height, width = planes["raw"][plane].shape
-        width_nm = width * volumes.row.pixel_size_angstrom / 10
+        height, width = first[plane].shape
+        width_nm = width * row.pixel_size_angstrom / 10
         bar_nm = round_length_nm(width_nm)
         panels = [
             Panel(
                 label,
                 data_uri(grey_png(grey(shrunk(images[plane], longest), *limits[label]))),
-                f"{plane} plane through the middle of {volumes.row.name}, {label}",
+                f"{plane} plane through the middle of {row.name}, {label}{', under its mask' if masks else ''}",
             )
             for label, images in planes.items()
         ]
@@ -135,7 +151,7 @@ def _plane_rows(volumes: TomogramVolumes, longest: int) -> list[PlaneRow]:
                 width=width / widest,
                 bar_percent=100 * bar_nm / width_nm,
                 bar_nm=bar_nm,
-                outline=data_uri(outline_png(shrunk(masks[plane], longest) > 0.5)) if masks else "",
+                mask=data_uri(mask_png(shrunk(masks[plane], 2 * longest) > 0.5)) if masks else "",
             )
         )
     return rows

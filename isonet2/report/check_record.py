@@ -4,23 +4,46 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from isonet2.io.atomic import write_text
 from isonet2.log import warn
 from isonet2.report.findings import Evidence, Finding
 
-RECORD = "check.json"
+FOLDER, RECORD = "check", "check.json"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found of tomograms, when (seconds), what stands for their maps and metadata, and their pictures."""
+
+    findings: list[Finding]
+    written: float
+    keys: dict[str, str]
+    pictures: dict[str, Path]
+
+
+def read_record(path: Path) -> Checked | None:
+    """None where there is nothing, or what another version wrote."""
+    try:
+        content = json.loads(path.read_text())
+        return Checked(
+            findings=[Finding(**found) for found in content["findings"]],
+            written=path.stat().st_mtime,
+            keys=dict(content["keys"]),
+            pictures={name: path.parent / found["picture"] for name, found in content["measured"].items()},
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def known_findings(path: Path, keys: Mapping[str, str]) -> list[Finding] | None:
     """What was found before of these tomograms, if nothing has changed of any."""
-    try:
-        content = json.loads(path.read_text())
-        findings = [Finding(**found) for found in content["findings"] if found["tomogram"] in keys]
-        return findings if keys.items() <= content["keys"].items() else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    record = read_record(path)
+    if record is None or not keys.items() <= record.keys.items():
         return None
+    return [finding for finding in record.findings if finding.tomogram in keys]
 
 
 def write_record(

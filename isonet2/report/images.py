@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from scipy.ndimage import binary_erosion
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 Grey = npt.NDArray[np.uint8]
 CONTRAST_PERCENT = (1.0, 99.0)
 SPECTRUM_DECADES = 4.0
-_OUTLINE_RGBA = (255, 176, 0, 255)
-_OUTLINE_SCALE = 3  # pixels of the outline for each voxel, so that the line is thin
+_INSIDE, _BORDER, _OUTSIDE = (0, 0, 0, 0), (255, 176, 0, 255), (0, 0, 0, 120)
+_MASK_SCALE = 4  # pixels for each voxel, so that a line of two is thin
 _COLOURS = 64
 
 
@@ -59,13 +60,13 @@ def grey_png(image: Grey) -> bytes:
     return _png(Image.fromarray(image[::-1]))
 
 
-def outline_png(mask: npt.NDArray[np.bool_]) -> bytes:
-    """(y, x), first row at the bottom: the border of `mask` as a thin line on a transparent ground."""
-    fine = np.kron(mask[::-1], np.ones((_OUTLINE_SCALE, _OUTLINE_SCALE), dtype=bool))
-    padded = np.pad(fine, 1, mode="edge")
-    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    image = Image.fromarray((fine & ~inner).astype(np.uint8))
-    image.putpalette([*(0, 0, 0, 0), *_OUTLINE_RGBA], rawmode="RGBA")
+def mask_png(mask: npt.NDArray[np.bool_]) -> bytes:
+    """(y, x), first row at the bottom, to be laid over a plane: the border of `mask` as a line, and what is outside
+    darkened."""
+    fine = np.kron(mask[::-1], np.ones((_MASK_SCALE, _MASK_SCALE), dtype=bool))
+    inner = binary_erosion(fine, iterations=2, border_value=1)
+    image = Image.fromarray(np.where(fine, ~inner, 2).astype(np.uint8))
+    image.putpalette([*_INSIDE, *_BORDER, *_OUTSIDE], rawmode="RGBA")
     return _png(image)
 
 

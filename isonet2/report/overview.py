@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from isonet2 import log
 from isonet2.job.models import Job
 from isonet2.report import words
+from isonet2.report.input_check import InputCheck
 from isonet2.report.judgement import Judged
 from isonet2.report.records import Course, RunRecords
 from isonet2.report.support import Finding, State
@@ -57,11 +58,14 @@ def overview(
     convergence: Mapping[str, Mapping[str, Any]],
     pages: Mapping[str, str],
     comparisons: Sequence[str],
+    check: InputCheck | None,
 ) -> Overview:
     """`tomograms` are those of `total` that are there; `scores`: empty without truth; `convergence`: state and sentence
     for each course of training that held out cubes, by its name; `pages`: by tomogram, the id of its page."""
     done, convergences = [_data(tomograms, total), _quality(scores)], _convergence(records, convergence)
     tools = [_training(job, records), _program(records), _cost(records)]
+    if check and not check.warnings:
+        tools.append(check.sentence)
     return Overview(
         done=" ".join(sentence for sentence in done if sentence),
         tools=[sentence for sentence in tools if sentence],
@@ -80,7 +84,8 @@ def _data(tomograms: list[Judged], total: int) -> str:
     if not predicted:
         return f"This job holds {words.count(total, 'tomogram')}{kind}; nothing has been corrected yet."
     if predicted < len(tomograms):
-        return f"Of {words.count(total, 'tomogram')}{kind}, some have been corrected and some have not."
+        has = "has" if predicted == 1 else "have"
+        return f"Of {words.count(total, 'tomogram')}{kind}, {predicted:,} {has} been corrected."
     if tomograms[0].result == "denoised":
         return f"The noise of {words.count(total, 'tomogram')}{kind} was reduced; the missing wedge was left as it is."
     return f"The missing wedge of {words.count(total, 'tomogram')}{kind} was filled and their noise reduced."

@@ -9,12 +9,12 @@ from typing import Any
 import jinja2
 
 from isonet2 import __version__, log
-from isonet2.job.models import STAGES, Job
-from isonet2.job.resolved import resolved_job
+from isonet2.job.models import Job
 from isonet2.report import words
 from isonet2.report.agreement import Picture, picture, score_table, verdict_table
 from isonet2.report.block import Panel, TomogramBlock
 from isonet2.report.images import data_uri, smaller_png
+from isonet2.report.input_check import InputCheck
 from isonet2.report.judgement import Judged
 from isonet2.report.methods import methods
 from isonet2.report.origin import SAME_NETWORK
@@ -22,14 +22,16 @@ from isonet2.report.overview import overview
 from isonet2.report.plots import COLOURS, epoch_figure, loss_figure
 from isonet2.report.records import Course, RunRecords
 from isonet2.report.tomogram import Scores
+from isonet2.report.unfinished import Unfinished
 
 _PREVIEWS = 4
 _PREVIEW_PIXELS = 1000
 _SERIES = {
     "learning_rate": "learning rate",
-    "samples_per_s": "samples per second",
+    "samples_per_s": "cubes per second",
     "gradient_norm": "gradient norm",
 }
+_PLACES = {"measured": "where tilts have measured", "wedge": "in the missing wedge"}
 _PREVIEW_NUMBERS = {
     "wedge_power_ratio": "power inside the wedge over measured",
     "cc_halves_measured": "correlation of the predicted halves, measured",
@@ -57,15 +59,17 @@ def render_page(
     scores: Scores,
     convergence: Mapping[str, Mapping[str, Any]],
     comparisons: Sequence[str],
+    left_out: Unfinished | None,
+    check: InputCheck | None,
 ) -> str:
     """One HTML file that needs no other.
 
-    `blocks` are the tomograms that are drawn, `tomograms` all that are there, of `total`; `missing` those whose files
-    are gone; `scores` the means over all tomograms with a known truth, or empty; `convergence`: see `overview`;
-    `comparisons`: pictures and movies that lie beside the page, two for each tomogram.
+    `job`: with the stages that ran before it in its folder; `blocks` are the tomograms that are drawn, `tomograms` all
+    that are there, of `total`; `missing` those whose files are gone; `scores` the means over all tomograms with a known
+    truth, or empty; `convergence`: see `overview`; `comparisons`: pictures and movies that lie beside the page, two for
+    each tomogram; `left_out`: what predict was to make and has not; `check`: what was found of the input.
     """
     drawn = {block.name: f"tomogram-{number}" for number, block in enumerate(blocks, start=1)}
-    described = _with_earlier_stages(job)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("isonet2.report", ""),
         autoescape=True,
@@ -78,7 +82,7 @@ def render_page(
         title=job.folder.resolve().name,
         version=__version__,
         top=overview(
-            described,
+            job,
             records,
             tomograms,
             total=total,
@@ -86,12 +90,16 @@ def render_page(
             convergence=convergence,
             pages=drawn,
             comparisons=comparisons,
+            check=check,
         ),
-        methods=methods(described, records, tomograms, total=total, scores=scores),
+        methods=methods(job, records, tomograms, total=total, scores=scores),
         records=records,
         longest_s=max((record.seconds for record in records.stages), default=0.0),
         courses=[CourseBlock(course.name, _pictures(course), _previews(course)) for course in records.courses],
         blocks=blocks,
+        left_out=left_out,
+        check=check,
+        masked_share=records.facts("make_mask").get("masks", {}),
         verdicts=verdict_table(tomograms),
         drawn=drawn,
         pages=["overview", "tomograms", *drawn.values(), "training", "methods", "run", "limits", "glossary", "all"],
@@ -103,25 +111,18 @@ def render_page(
     )
 
 
-def _with_earlier_stages(job: Job) -> Job:
-    """The job with the settings of stages that ran before it in its folder."""
-    earlier = resolved_job(job.folder)
-    absent = {name: getattr(earlier, name, None) for name in STAGES if getattr(job, name) is None}
-    return job.model_copy(update=absent)
-
-
 def _pictures(course: Course) -> list[Picture]:
     """The loss, then every other number that the epochs, and the previews, have recorded."""
     epochs, previews = course.epochs, course.previews
     held_out = "; dashed: of cubes that were held out" if course.held_out_losses else ""
     pictures = [picture("Loss", loss_figure(epochs), f"loss of each epoch and its parts{held_out}")]
-    regions = {f"val_fsc_{place}": (place, colour) for place, colour in COLOURS.items()}
+    regions = {f"val_fsc_{place}": (_PLACES[place], colour) for place, colour in COLOURS.items()}
     if any(key in line for line in epochs for key in regions):
         title = f"Held-out cubes: predicted halves ({SAME_NETWORK})"
         pictures.append(
             picture(
                 title,
-                epoch_figure(epochs, regions, "mean FSC"),
+                epoch_figure(epochs, regions, "mean FSC of the two"),
                 "Fourier shell correlation of predicted halves of held-out cubes",
             )
         )
@@ -131,8 +132,8 @@ def _pictures(course: Course) -> list[Picture]:
             pictures.append(picture(label.capitalize(), figure, f"{label} of each epoch"))
     compared = [line for line in previews if "cc_halves_measured" in line]
     if len(compared) > 1:
-        places = {f"cc_halves_{place}": (place, colour) for place, colour in COLOURS.items()}
-        figure = epoch_figure(compared, places, "correlation")
+        places = {f"cc_halves_{place}": (_PLACES[place], colour) for place, colour in COLOURS.items()}
+        figure = epoch_figure(compared, places, "correlation of the two")
         title = f"Previews: predicted halves ({SAME_NETWORK})"
         pictures.append(picture(title, figure, "correlation of the predictions of the two halves at each preview"))
     return pictures

@@ -31,6 +31,10 @@ AXES = {"z": "#c2386b", "y": "#2a9d57", "x": "#7a52c7"}
 PREVIEW_DPI = 110
 _WIDTH_INCH = 11.0
 _HELD_OUT = "val_"  # what the keys of held-out cubes begin with
+_PARTS = {
+    "measured": "its part in what the tilts measured: noise removal",
+    "wedge": "its part in the missing wedge: filling it",
+}
 
 
 def new_figure(width_inch: float, height_inch: float) -> Figure:
@@ -41,16 +45,16 @@ def new_figure(width_inch: float, height_inch: float) -> Figure:
 
 
 def loss_figure(lines: Iterable[Mapping[str, Any]]) -> Figure:
-    """The loss by epoch, from the lines of metrics.jsonl: total, and its parts in the measured region and the wedge, if
-    it has both; dashed on cubes that were held out."""
+    """The loss by epoch, from the lines of metrics.jsonl: all of it, and its parts in the measured region and the
+    wedge, if it has both; dashed on cubes that were held out."""
     epochs = [line for line in lines if line.get("kind") == "epoch"]
-    parts: dict[str, tuple[str, str | None]] = {"loss": ("total", None)}
+    parts: dict[str, tuple[str, str | None]] = {"loss": ("loss: what training makes small", None)}
     if any(line.get("loss_wedge") for line in epochs):
-        parts |= {f"loss_{place}": (f"{place} part", colour) for place, colour in COLOURS.items()}
+        parts |= {f"loss_{place}": (_PARTS[place], colour) for place, colour in COLOURS.items()}
     if any("val_loss" in line for line in epochs):
         held_out = {f"{_HELD_OUT}{key}": ("", colour) for key, (_, colour) in parts.items()}
-        parts |= held_out | {f"{_HELD_OUT}loss": ("total, held-out cubes", None)}
-    return epoch_figure(epochs, parts, "loss", logarithmic=True)
+        parts |= held_out | {f"{_HELD_OUT}loss": ("dashed: the same, of cubes that are never trained on", None)}
+    return epoch_figure(epochs, parts, "loss (no unit; less is better)", logarithmic=True)
 
 
 def epoch_figure(
@@ -66,7 +70,7 @@ def epoch_figure(
     values are positive.
     """
     labels = sum(bool(label) for label, _ in parts.values())
-    figure = new_figure(3.7, 2.5 + 0.1 * labels)
+    figure = new_figure(3.7, 2.5 + 0.2 * (labels if labels > 1 else 0))
     axes = figure.add_subplot()
     smallest = np.inf
     for key, (label, colour) in parts.items():
@@ -83,9 +87,9 @@ def epoch_figure(
     else:
         axes.set_ylim(min(0, smallest), 1.05 * axes.get_ylim()[1])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _dress(axes, "epoch", y_label)
+    _dress(axes, "epoch (all training cubes once)", y_label)
     if labels > 1:
-        figure.legend(loc="outside lower center", ncols=2, fontsize=8, labelcolor=TEXT, frameon=False)
+        figure.legend(loc="outside lower center", fontsize=8, labelcolor=TEXT, frameon=False)
     return figure
 
 

@@ -58,14 +58,14 @@ def page(status: Status, look: Look, *, chart_lines: int = 6, log_lines: int = 3
     return [*top, *_logs(status.logs, look, log_lines, room=height - len(top))][: look.height]
 
 
-def change(status: Status) -> str:
-    """What is new, in one line for a log; the same text as long as nothing is."""
+def change(status: Status, *, percent: int = 1) -> str:
+    """How far it is, in one line for a log: in steps of `percent`, so that one can tell whether anything is new."""
     now, trained = status.current, _trained_now(status)
     parts: list[str] = []
     if status.state != "running":
         parts += [status.state]
     elif now is not None:
-        parts += [f"{now.stage}: {now.done * 10 // now.total * 10} %" if now.total else now.stage]
+        parts += [f"{now.stage}: {now.done * 100 // now.total // percent * percent} %" if now.total else now.stage]
     if trained is not None:
         parts += [_epoch(trained)]
     return "; ".join([*parts, *([status.sentence] if status.sentence else [])])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from isonet2.job.preparing import unit_of_defocus
 from isonet2.physics.compared_halves import ComparedHalves
 from isonet2.physics.found_rings import first_zeros
 from isonet2.report.findings import Evidence, Finding, micrometres
@@ -13,8 +14,6 @@ _AGAINST = 80.0  # of χ², for a ring that does not agree with what is declared
 _SAME_DEFOCUS = 0.2
 _PIXEL = 0.01
 _PIXELS = (0.1, 500.0)  # Å: of no tomogram is it beyond
-_LEAST_DEFOCUS = 500.0  # Å: what is below was given in another unit
-_MOST_UM = 20.0
 _PHASE_SIGMAS = 5.0
 _SHARED_NOISE, _FLAT = 0.3, 4.0
 _NOISE_LEFT = 0.98
@@ -81,8 +80,8 @@ def _fits(low: float, high: float, declared: float) -> bool:
 def unit_findings(evidence: Evidence) -> Iterator[Finding]:
     """Whether the declared defocus can be one in Å at all."""
     declared = evidence.optics.defocus_angstrom
-    if 0 < abs(declared) < _LEAST_DEFOCUS:
-        unit, factor = ("µm", 1e4) if abs(declared) < _MOST_UM else ("nm", 10)
+    unit, factor = unit_of_defocus(declared)
+    if unit != "Å":
         yield Finding(
             evidence.name,
             "defocus",
@@ -95,7 +94,7 @@ def unit_findings(evidence: Evidence) -> Iterator[Finding]:
 def ctf_findings(evidence: Evidence) -> Iterator[Finding]:
     """The rings, and whether the noise has them too."""
     rings, declared = evidence.rings, evidence.optics.defocus_angstrom
-    if 0 < abs(declared) < _LEAST_DEFOCUS:
+    if unit_of_defocus(declared)[0] != "Å":
         return  # unit_findings says it
     if not _rings_agree_with(evidence, evidence.header_pixels_angstrom[0][2]):  # else it is said of the pixel size
         yield _defocus(evidence)
@@ -272,7 +271,7 @@ def contrast_findings(evidence: Evidence) -> Iterator[Finding]:
             "contrast",
             "doubt",
             f"{seen}: protein seems to be bright",
-            "set make_mask bright_protein, or invert the map (IMOD: newstack -mult -1); networks of others want it dark",
+            "set make_mask bright_protein, or invert the map (IMOD: newstack -mult -1); others' networks want it dark",
         )
     else:
         yield Finding(evidence.name, "contrast", "fine", f"protein is dark ({seen})")

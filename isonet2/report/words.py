@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 _LISTED = 12  # a job may have a thousand tomograms
+_NAMED = 4
 
 
 def resolution(angstrom: float, nyquist_angstrom: float) -> str:
@@ -73,6 +75,12 @@ def _listed(items: list[str]) -> str:
 def count(number: int, noun: str) -> str:
     """As in 1 tomogram, 2,000 tomograms."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def named(names: Sequence[str]) -> str:
+    """As in t1, t2 and 7 more."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def tilts(tilt_min_deg: float, tilt_max_deg: float) -> str:

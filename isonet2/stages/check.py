@@ -33,11 +33,10 @@ from isonet2.physics.found_rings import find_rings
 from isonet2.physics.found_wedge import fan, find_wedge
 from isonet2.physics.spectra import Spectra, near_xz, radial, spectra_of
 from isonet2.physics.voxel_values import bead_share, measure_values, same_but_for_scale
-from isonet2.report.check_record import RECORD, known_findings, write_record
+from isonet2.report.check_record import FOLDER, RECORD, known_findings, write_record
 from isonet2.report.findings import Evidence, Finding, summary, table
 from isonet2.report.judged import judged, room_finding, with_partners
 
-FOLDER = "check"
 IN_A_RUN = 4
 """Tomograms that `run` looks at, evenly spread over the list."""
 _BOXES_OF_PHASES = 4
@@ -63,9 +62,9 @@ def check(section: Check) -> Iterator[str]:
     listed = rows_of(job)
     rows, choice = select_rows(listed, section.tomo_idx), maps_read(job, listed, job.path)
     findings = examine(rows, job.path, Path(section.output_dir), World(), choice=choice, flipped=_flipped(job))
-    findings.append(_room(job if of_job else _by_default(job, rows), rows, choice))
-    yield table(findings)
-    yield f"{summary(findings)}; pictures in {section.output_dir}/"
+    room = _room(job if of_job else _by_default(job, rows), rows, choice)
+    yield table([*findings, room])
+    yield f"{summary(findings)}; room: {room.verdict}; pictures in {section.output_dir}/"
     if any(finding.verdict == "error" for finding in findings):
         raise UserError(_sentences(findings))
 
@@ -129,7 +128,7 @@ def examine(
 
     def work(row: TomogramRow) -> Evidence | Finding:
         done.append(_examined(row, path=path, folder=folder, choice=choice, flipped=flipped))
-        if world.rank == 0 and len(done) < len(rows):
+        if world.rank == 0 and len(rows) > 1:
             findings = _findings(rows, done)
             said = summary([finding for finding in findings if finding.tomogram == row.name])
             info(f"check: {row.name} ({len(done)} of {len(rows)}): {said}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from isonet2.io.foreign import Recognised, read_series, recognise
 from isonet2.io.mrc import read_header
 from isonet2.io.pairing import TOMOGRAMS, pair_by_name
 from isonet2.io.star import half_of, name_without_half, read_star
+from isonet2.job.examples import run_command
 from isonet2.job.load import load_job
 from isonet2.job.models import STAGES, Job, Refine, Section
 from isonet2.job.preparing import TILT_MAX, TILT_MIN
@@ -27,6 +29,16 @@ _NOISE_LEVEL = 0.2  # of the tutorial, for tomograms without halves
 _TILTS = {"tilt_min": TILT_MIN, "tilt_max": TILT_MAX}  # to be looked at: no file has them
 _CURE = "list one by isonet2 prepare_star PATH --from PROGRAM, then init again"
 _OTHER_STAR = "isonet2.star"  # where tomograms.star is RELION's
+_BRIEF = {  # the keys that are changed most, by section
+    "resources": ("nodes", "ranks_per_node", "wall_time", "partition"),
+    "prepare_star": ("pixel_size", "defocus", "tilt_min", "tilt_max", "number_subtomos"),
+    "deconv": (),
+    "make_mask": ("z_crop",),
+    "refine": ("method", "arch", "cube_size", "epochs", "batch_size", "CTF_mode"),
+    "predict": ("tomo_idx",),
+    "report": (),
+}
+_COLUMN = 28  # where the comments of these begin
 _PLAIN = re.compile(r"(?!null$|Null$|NULL$)[\w./][\w./-]*")  # text that needs no quotes in YAML
 
 
@@ -44,8 +56,9 @@ class _Found:
     star_file: str | None = None
 
 
-def init(folder: Path) -> Path:
-    """Write `folder`/job.yaml, which loads, and return its path. UserError if it is there or no tomogram is found."""
+def init(folder: Path, *, full: bool = False) -> Path:
+    """Write `folder`/job.yaml, which loads, and return its path: with the keys that are changed most or, if `full`,
+    with all. UserError if it is there or no tomogram is found."""
     path = folder / "job.yaml"
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
@@ -53,7 +66,7 @@ def init(folder: Path) -> Path:
         raise UserError(f"{path}: is there already: edit it, or rename it first")
     found = _look(folder)
     with replacing(path) as part:
-        part.write_text(_job_text(found, _chosen(found)), encoding="utf-8")
+        part.write_text(_job_text(found, _chosen(found), path, full=full), encoding="utf-8")
         load_job(part)
     return path
 
@@ -127,7 +140,7 @@ def _halves(holding: Mapping[Path, list[Path]]) -> dict[str, Path] | None:
 
 def _chosen(found: _Found) -> dict[str, dict[str, object]]:
     """The sections that are to run, and what in them is not by default: sizes for this machine."""
-    chosen: dict[str, dict[str, object]] = {"make_mask": {}} if found.dark else {}
+    chosen: dict[str, dict[str, object]] = {"make_mask": {} if found.dark else {"bright_protein": True}}
     if found.star_file is not None:
         chosen[""] = {"star_file": found.star_file}
     if found.prepare_star is not None:
@@ -143,48 +156,52 @@ def _chosen(found: _Found) -> dict[str, dict[str, object]]:
     if cube_size < divisor:
         raise UserError(f"tomograms of {'×'.join(map(str, found.shape))} voxels are too thin for {refine.arch}")
     return chosen | {
-        "extract": {},
         "refine": {**method, "cube_size": cube_size},
         "predict": {},
         "report": {},
     }
 
 
-def _job_text(found: _Found, chosen: Chosen) -> str:
-    head = [
-        f"# What isonet2 init found here: {found.sentence}.",
-        "# A section that is here runs, in this order. A key behind a # has the value that is used without it;",
-        "# take the # away to change it. Then: isonet2 validate job.yaml",
-    ]
-    head += [f"# {note}" for note in found.notes]
+def _job_text(found: _Found, chosen: Chosen, path: Path, *, full: bool) -> str:
+    head = [f"# What isonet2 init found here: {found.sentence}.", *(f"# {note}" for note in found.notes)]
     if "tilt_min" in (found.prepare_star or {}):
         head.append("# Look at tilt_min and tilt_max first: they are not in the tomograms.")
     if not found.has_halves:
         head.append("# With two halves of each tomogram (even and odd frames) refine would denoise better.")
-    lines = [*head, "", "version: 1", ""]
+    head += [
+        "#",
+        "# A section that is here is a stage that runs, in this order. Behind a # is what holds without the line.",
+    ]
+    if not full:
+        head.append("# These are the keys that are changed most; all of them: isonet2 reference, or init --full")
+    head += ["#", f"#   isonet2 validate {shlex.quote(str(path))}", f"#   {run_command(path)}"]
+    lines = [*head, "", "version: 1"]
     for setting in settings_of(Job):
-        if setting.name != "version":
-            lines += _setting_lines(setting, chosen.get("", {}), "")
+        if setting.name in chosen.get("", {}) or (full and setting.name != "version"):
+            lines += ["", *_setting_lines(setting, chosen.get("", {}), "", full=full)]
     for name, section in sections().items():
-        if name != "simulate":
-            lines += _section_lines(name, section, chosen)
+        if name in chosen or (name != "simulate" if full else name in _BRIEF and name != "prepare_star"):
+            lines += _section_lines(name, section, chosen, full=full)
     return "\n".join(lines) + "\n"
 
 
-def _section_lines(name: str, section: type[Section], chosen: Chosen) -> Iterator[str]:
+def _section_lines(name: str, section: type[Section], chosen: Chosen, *, full: bool) -> Iterator[str]:
     active = name in chosen or name not in (*STAGES, "container")
     yield ""
     yield f"# {' '.join((section.__doc__ or '').split())}"
     yield f"{'' if active else '#'}{name}:"
     for setting in settings_of(section):
-        yield from _setting_lines(setting, chosen.get(name, {}), "  ")
+        if full or setting.name in (*chosen.get(name, ()), *_BRIEF.get(name, ())):
+            yield from _setting_lines(setting, chosen.get(name, {}), "  ", full=full)
 
 
-def _setting_lines(setting: Setting, chosen: Mapping[str, object], indent: str) -> list[str]:
-    needs = "" if setting.is_text else f" ({setting.needs})"
+def _setting_lines(setting: Setting, chosen: Mapping[str, object], indent: str, *, full: bool) -> list[str]:
     value = chosen.get(setting.name, setting.default)
     text = "" if value is None else written(value)
     if setting.is_text and text and not _PLAIN.fullmatch(text):
         text = json.dumps(text, ensure_ascii=False)
-    line = f"{'' if setting.name in chosen else '#'}{setting.name}: {text}".rstrip()
-    return [f"{indent}# {setting.explained}{needs}", f"{indent}{line}"]
+    line = f"{indent}{'' if setting.name in chosen else '#'}{setting.name}: {text}".rstrip()
+    if not full:
+        return [f"{line:<{_COLUMN}}  # {setting.explained}"]
+    needs = "" if setting.is_text else f" ({setting.needs})"
+    return [f"{indent}# {setting.explained}{needs}", line]

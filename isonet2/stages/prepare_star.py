@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from isonet2.log import info, warn
 from isonet2.parallel.collectives import on_first_rank
 from isonet2.parallel.world import World
 
+_LISTS_AT_ONCE = 8
 _OUR_TILTS = "# tilts in degrees as isonet2 takes them: x' = x cos + z sin; excluded images are left out"
 
 
@@ -57,7 +59,8 @@ def _prepare(job: Job, section: PrepareStar) -> dict[str, Any]:
         info(f"prepare_star: {program.path}: taken as {program.source} by {program.why} (--from names another)")
     listed = list_with_tilts(job, section, warn)
     _say_phases([each.row for each in listed], imported=program is not None)
-    rows = [_with_list(job, each) for each in listed]
+    with ThreadPoolExecutor(_LISTS_AT_ONCE) as pool:  # each waits for the disk
+        rows = list(pool.map(lambda each: _with_list(job, each), listed))
     if section.create_average:
         rows = [_averaged(job, row) for row in rows]
     rows = _with_earlier_results(job, rows)

@@ -16,15 +16,19 @@ from isonet2.io.atomic import write_text
 from isonet2.io.fingerprint import fingerprint
 from isonet2.io.star import TomogramRow, read_star
 from isonet2.job.models import Job, Report
+from isonet2.job.resolved import resolved_job, with_stages_of
 from isonet2.parallel.collectives import on_first_rank, on_shared_items
 from isonet2.parallel.world import World
 from isonet2.report.block import TomogramBlock, tomogram_block
+from isonet2.report.check_record import FOLDER, RECORD
 from isonet2.report.comparison import write_comparison
+from isonet2.report.input_check import input_check
 from isonet2.report.judgement import Judged, judged
 from isonet2.report.origin import Origin
 from isonet2.report.page import render_page
 from isonet2.report.records import RunRecords, read_records, record_files
 from isonet2.report.tomogram import Scores, TomogramVolumes, compared_with_truth, is_there, mean_scores, opened
+from isonet2.report.unfinished import unfinished
 from isonet2.training.validation import validation_course, verdict
 
 SHOWN = 6
@@ -36,7 +40,7 @@ _LONGEST = 512  # pixels of the longest side of a slice of the only tomogram; mo
 def inputs(job: Job) -> dict[str, Any]:
     """The finished stages and the files that the page is made from; the tomograms are known by their stages' keys."""
     section, rows = job.report or Report(), read_star(job.path(job.star_file))
-    files = [job.path(job.star_file), *record_files(job)]
+    files = [job.path(job.star_file), *record_files(job), job.path(FOLDER) / RECORD]
     folder = _truth_folder(job, section, rows)
     files += [folder / f"{row.name}.mrc" for row in rows] if folder else []
     return {str(path): fingerprint(path) for path in files if path.is_file()}
@@ -64,7 +68,7 @@ def run(job: Job, world: World) -> dict[str, Any]:
     rows = on_first_rank(world, lambda: read_star(job.path(job.star_file)))
     records = on_first_rank(world, lambda: read_records(job))
     truth_folder = on_first_rank(world, lambda: _truth_folder(job, section, rows))
-    origin = Origin.of(records.facts("predict"))
+    origin = _origin(records, rows)
     there = on_first_rank(world, lambda: [row for row in rows if is_there(job, row)])
     drawn = {row.index for row in there[:SHOWN]}
     longest = round(_LONGEST / math.sqrt(min(len(rows), SHOWN)))
@@ -82,10 +86,17 @@ def run(job: Job, world: World) -> dict[str, Any]:
         return _Looked(told, block, scores, verdict, [job.name(path) for path in files])
 
     found = on_shared_items(world, there, [2.0 if row.index in drawn else 1.0 for row in there], look)
-    missing = [row.name for row in rows if row not in there]
     return on_first_rank(
-        world, lambda: _write(job, section, records, found, missing, with_truth=truth_folder is not None)
+        world, lambda: _write(job, section, records, rows, found, origin, with_truth=truth_folder is not None)
     )
+
+
+def _origin(records: RunRecords, rows: Sequence[TomogramRow]) -> Origin:
+    """As predict has recorded it; of one that has not finished, what the list tells."""
+    facts = records.facts("predict")
+    if not facts and any(row.denoised for row in rows) and not any(row.corrected for row in rows):
+        facts = {"method": "n2n"}
+    return Origin.of(facts)
 
 
 def _leave_beside(job: Job, volumes: TomogramVolumes, judged: Judged) -> str | None:
@@ -100,20 +111,30 @@ def _leave_beside(job: Job, volumes: TomogramVolumes, judged: Judged) -> str | N
 
 
 def _write(
-    job: Job, section: Report, records: RunRecords, found: Sequence[_Looked], missing: list[str], *, with_truth: bool
+    job: Job,
+    section: Report,
+    records: RunRecords,
+    rows: Sequence[TomogramRow],
+    found: Sequence[_Looked],
+    origin: Origin,
+    *,
+    with_truth: bool,
 ) -> dict[str, Any]:
     scores = {one.judged.name: one.scores for one in found if one.scores}
-    means, total = mean_scores(scores), len(found) + len(missing)
+    means, seen, total = mean_scores(scores), {one.judged.name for one in found}, len(rows)
+    whole = with_stages_of(resolved_job(job.folder), job)
     page = render_page(
-        job,
+        whole,
         records,
         [one.block for one in found if one.block],
         [one.judged for one in found],
         total=total,
-        missing=missing,
+        missing=[row.name for row in rows if row.name not in seen],
         scores=means,
         convergence=_convergence(records),
         comparisons=[name for one in found for name in one.comparison],
+        left_out=unfinished(whole, rows, records, origin.result),
+        check=input_check(job, rows),
     )
     write_text(job.path(section.output), page)
     facts: dict[str, Any] = {

@@ -12,17 +12,18 @@ from pathlib import Path
 
 from isonet2.data.acquired import check_phases
 from isonet2.data.choice import maps_for, method_of
+from isonet2.data.inputs import missing_inputs, unusable_outputs
 from isonet2.data.listing import list_tomograms
 from isonet2.data.sources import Choice, any_maps, map_in, sources_of
 from isonet2.errors import UserError
-from isonet2.io.atomic import existing_file
 from isonet2.io.mrc import read_header
 from isonet2.io.pairing import TOMOGRAMS, list_files
 from isonet2.io.star import TomogramRow, file_in_column, read_star, select_rows
-from isonet2.job.container import missing_hint
 from isonet2.job.models import Deconv, Extract, Job, MakeMask, Predict, PrepareStar, Simulate
 from isonet2.job.plan import Plan, TomogramFacts, make_plan, too_thin
+from isonet2.job.preparing import unit_of_defocus
 from isonet2.parallel.machine import core_count, gpu_count, memory_bytes
+from isonet2.report.pace import training_time
 
 _SHOWN = 30  # mistakes: a wrong folder name makes one for each tomogram
 
@@ -34,16 +35,19 @@ def validate(job: Job) -> Plan:
     """
     mistakes: list[str] = []
     doubts: list[str] = []
-    tomograms = _tomograms(job, mistakes, doubts)
-    _check_other_files(job, mistakes)
+    missing = missing_inputs(job) | unusable_outputs(job)
+    listed = not any(key.startswith(("prepare_star.", "star_file")) for key in missing)
+    tomograms = _tomograms(job, mistakes, doubts) if listed else None
+    mistakes += missing.values()
     if mistakes:
         mistakes += too_thin(job, tomograms or [])
+        mistakes = list(dict.fromkeys(mistakes))
         more = [f"… and {len(mistakes) - _SHOWN} more"] if len(mistakes) > _SHOWN else []
         raise UserError("\n".join(mistakes[:_SHOWN] + more))
     plan = make_plan(job, tomograms)
     _check_room(job, plan)
     warnings = (*doubts, *plan.warnings, *_beyond_machine(job, plan))
-    return replace(plan, tomogram_indices=_predicted(job), warnings=warnings)
+    return replace(plan, training_time=training_time(job, plan), tomogram_indices=_predicted(job), warnings=warnings)
 
 
 def _predicted(job: Job) -> tuple[int, ...] | None:
@@ -71,12 +75,11 @@ def _tomograms(job: Job, mistakes: list[str], doubts: list[str]) -> list[Tomogra
             rows = _rows_to_come(job, job.prepare_star, doubts)
         elif job.deconv or job.make_mask or job.extract or job.trainings or job.predict:
             rows = read_star(job.path(job.star_file))
-        elif job.report:
-            existing_file(job.path(job.star_file), what="star_file")
     if not rows:
         return None
+    doubts += _other_units(rows)
     chosen = _chosen(job, rows, mistakes)
-    _check_phases(job, chosen, mistakes)
+    _check_ctf(job, chosen, rows, mistakes)
     choices: list[Choice] = []
     for training in job.trainings.values():
         with _collecting(mistakes):
@@ -88,13 +91,29 @@ def _tomograms(job: Job, mistakes: list[str], doubts: list[str]) -> list[Tomogra
     return facts
 
 
-def _check_phases(job: Job, rows: list[TomogramRow], mistakes: list[str]) -> None:
-    """What corrects the CTF has to know what the list says of the phases."""
+def _other_units(rows: Sequence[TomogramRow]) -> Iterator[str]:
+    """A defocus in µm or nm makes every CTF wrong, and silently."""
+    found = [row for row in rows if unit_of_defocus(row.defocus_angstrom)[0] != "Å"]
+    for row in found[:1]:
+        value, more = row.defocus_angstrom, f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        unit, factor = unit_of_defocus(value)
+        yield f"defocus {value:g} of {row.name}{more} looks like {unit}: give it in Å, as in {factor * value:g}"
+
+
+def _check_ctf(job: Job, chosen: list[TomogramRow], rows: list[TomogramRow], mistakes: list[str]) -> None:
+    """What corrects the CTF has to know the defocus, and what the list says of the phases."""
     correcting = {"deconv": job.deconv} | {name: each for name, each in job.trainings.items() if each.CTF_mode}
     for name, section in correcting.items():
         if section is not None:
             with _collecting(mistakes):
-                check_phases(rows, f"{name}.phaseflipped", phaseflipped=section.phaseflipped)
+                concerned = select_rows(rows, job.deconv.tomo_idx) if section is job.deconv else chosen
+                if unknown := [row for row in concerned if row.defocus_angstrom <= 0]:
+                    more = f" (and of {len(unknown) - 1} more)" if len(unknown) > 1 else ""
+                    mistakes.append(
+                        f"{name}: rlnDefocus of {unknown[0].name}{more} is {unknown[0].defocus_angstrom:g}: it has to "
+                        "be the underfocus at 0° in Å, as in 30000, by prepare_star's defocus or in the list"
+                    )
+                check_phases(chosen, f"{name}.phaseflipped", phaseflipped=section.phaseflipped)
 
 
 def _chosen(job: Job, rows: list[TomogramRow], mistakes: list[str]) -> list[TomogramRow]:
@@ -159,24 +178,6 @@ def _made_before(job: Job, folder: str) -> bool:
     return job.path(folder).resolve().is_relative_to(job.path(job.simulate.output_dir).resolve())
 
 
-def _check_other_files(job: Job, mistakes: list[str]) -> None:
-    for stage, name, model in _models(job):
-        made = [job.path(training.output_dir).resolve() for training in job.trainings.values()]
-        if not any(job.path(model).resolve().is_relative_to(folder) for folder in made):
-            with _collecting(mistakes):
-                existing_file(job.path(model), what=f"{stage}.{name}")
-    truth = job.report.truth_folder if job.report else None
-    if truth and not _made_before(job, truth) and not job.path(truth).is_dir():
-        mistakes.append(f"{job.path(truth)}: no such folder (report.truth_folder){missing_hint(os.environ)}")
-
-
-def _models(job: Job) -> list[tuple[str, str, str]]:
-    """Every network file that the job names: the section, the key, the file."""
-    named = [("predict", name, getattr(job.predict, name, None)) for name in ("model", "model2")]
-    named += [(stage, "pretrained_model", training.pretrained_model) for stage, training in job.trainings.items()]
-    return [(stage, name, model) for stage, name, model in named if model]
-
-
 def _check_room(job: Job, plan: Plan) -> None:
     """UserError if a disk has less room than its folders still need: what lies in them counts as theirs."""
     needs = (
@@ -189,8 +190,6 @@ def _check_room(job: Job, plan: Plan) -> None:
     missing: dict[int, int] = defaultdict(int)
     for folder, needed in ((job.path(name), needed) for name, needed in needs if needed is not None):
         there = next(parent for parent in (folder, *folder.parents) if parent.exists())
-        if not os.access(there, os.W_OK):
-            raise UserError(f"{there}: cannot be written to: choose another folder")
         disk, free = there.stat().st_dev, shutil.disk_usage(there).free
         missing[disk] += max(0, needed - _size_bytes(folder))
         if missing[disk] > free:

@@ -16,6 +16,7 @@ from isonet2.report.screen import Look, change, has_unicode, page
 from isonet2.report.status import Status, read_status
 
 _OVER = ("done", "stopped", "failed")  # what a run does not leave by itself
+_NEWS_PERCENT = 10  # of a stage, for a line in a log
 _LOOK_S = 0.2  # at the terminal's size, while nothing else happens
 # The other screen of a terminal, without cursor, lines cut and not broken; and back.
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[H", "\x1b[?7h\x1b[?25h\x1b[?1049l"
@@ -63,10 +64,10 @@ def _size() -> os.terminal_size:
 def _told(section: Watch, stream: TextIO) -> None:
     said = ""
     for found in _looks(section):
-        if (line := change(found)) != said:
-            stream.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+        if (news := change(found, percent=_NEWS_PERCENT)) != said:
+            stream.write(f"{time.strftime('%H:%M:%S')} {change(found)}\n")
             stream.flush()
-            said = line
+            said = news
 
 
 def _looks(section: Watch, until: Callable[[os.terminal_size], bool] = lambda _: False) -> Iterator[Status]:

@@ -140,9 +140,11 @@ def warp_folder(folder: Path, name: str = "TS_1", *, halves: bool = True, pixel:
 ARETOMO_TILTS = {1: -45.01, 2: -42.01, 4: -0.01, 5: 41.99, 6: 53.99}  # image 3 was dark
 
 
-def aretomo_aln(tilts: dict[int, float] = ARETOMO_TILTS, *, hello: bool = False, raw: str = "64 80 6") -> str:
+def aretomo_aln(tilts: dict[int, float] = ARETOMO_TILTS, *, hello: bool = False, raw: str = "80 64 6",
+                rotation_deg: float = 83.9316) -> str:  # fmt: skip
+    """Of images that lie on their side, as those of a K3 do, since the tilt axis is nearly that of x."""
     rows = [
-        f"{number:5d}  {83.9316:9.4f}  {1.0:9.5f}  {-3.761:9.3f}  {12.89:9.3f}  "
+        f"{number:5d}  {rotation_deg:9.4f}  {1.0:9.5f}  {-3.761:9.3f}  {12.89:9.3f}  "
         f"{1:7.2f}  {1:7.2f}  {1:7.2f}  {0:7.2f}  {tilt:8.2f}"
         for number, tilt in tilts.items()
     ]

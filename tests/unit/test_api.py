@@ -123,10 +123,10 @@ NAN = np.where(VOLUME > 2, np.nan, VOLUME)
         (lambda: isonet2.deconvolve(VOLUME, defocus=3e4), "pixel_size: an array has none"),
         (lambda: isonet2.deconvolve(VOLUME, pixel_size=5, defocus=-3), "defocus -3: needs the underfocus at 0° in Å"),
         (lambda: isonet2.deconvolve(VOLUME, pixel_size=5, defocus=3e4, snrfallof=1),
-         "deconvolve: deconv.snrfallof: unknown key (did you mean 'snrfalloff'?)"),
+         "deconvolve: snrfallof: unknown key (did you mean 'snrfalloff'?)"),
         (lambda: isonet2.deconvolve(VOLUME, pixel_size=5, defocus=3e4, chunk_size=5, highpassnyquist=0),
-         "deconvolve: deconv.highpassnyquist: got 0, needs a number > 0 and ≤ 1\n"
-         "deconvolve: deconv.chunk_size: got 5, needs a whole number ≥ 32"),
+         "deconvolve: highpassnyquist: got 0, needs a number > 0 and ≤ 1\n"
+         "deconvolve: chunk_size: got 5, needs a whole number ≥ 32"),
         (lambda: isonet2.make_mask(VOLUME, output_dir="x"), "make_mask: output_dir: has no meaning for arrays"),
         (lambda: isonet2.deconvolve(0 * VOLUME, pixel_size=5, defocus=3e4), "deconvolve: the map: it is constant"),
         (lambda: isonet2.make_mask(VOLUME[0]), "a map has three axes (z, y, x), and this array has shape 24×24"),
@@ -136,12 +136,16 @@ NAN = np.where(VOLUME > 2, np.nan, VOLUME)
         (lambda: isonet2.predict(VOLUME, "no.h5"), "is a network of IsoNet 1"),
         (lambda: isonet2.predict((VOLUME, VOLUME[1:]), "no.pt"), "the halves differ in shape: 20×24×24 and 19×24×24"),
         (lambda: isonet2.predict(VOLUME, "no.pt", tilts=(60, -60)), "(60, -60): needs the lowest and the highest"),
-        (lambda: isonet2.simulate(size=[16, 24]), "simulate: simulate.size: got 16,24, needs three whole numbers"),
+        (lambda: isonet2.simulate(size=[16, 24]), "simulate: size: got 16,24, needs three whole numbers"),
         (lambda: isonet2.simulate(voltage=200.0), "voltage has no effect: without a defocus there is no CTF"),
         (lambda: isonet2.fsc(VOLUME, VOLUME[:, :8], pixel_size=5), "the maps differ in shape: 20×24×24 and 20×8×24"),
         (lambda: isonet2.run(Job()), "nothing to do: the job has no stage"),
         (lambda: isonet2.run(Job(deconv={}), stages=["refine"]), "stages: 'refine' is none of this job's: deconv"),
-        (lambda: isonet2.run(Job(deconv={}, star_file="no.star")), "no.star: no such file"),
+        (lambda: isonet2.run(Job(deconv={}, star_file="no.star")), "star_file: list 'no.star' is not there"),
+        (lambda: isonet2.run(Job(predict={})), "predict.model: name a network file"),
+        (lambda: isonet2.run("a.yaml"), "run: needs a Job, such as Job.from_yaml('job.yaml'), and this is 'a.yaml'"),
+        (lambda: isonet2.compare(VOLUME, VOLUME[1:], tilts=(-60, 60)),
+         "compare: the maps differ in shape: 20×24×24 and 19×24×24"),
         (lambda: Job(refine={"epoch": 5}, epochs=3),
          "Job: refine.epoch: unknown key (did you mean 'epochs'?)\n"
          "Job: epochs: unknown key (did you mean 'denoise.epochs'?)"),
@@ -149,7 +153,6 @@ NAN = np.where(VOLUME > 2, np.nan, VOLUME)
         (lambda: Job(refine={"epochs": "many"}), "Job: refine.epochs: got 'many', needs a whole number ≥ 1"),
         (lambda: Job(refine={"cube_size": 17}), "cube_size 17 does not fit unet-tiny"),
         (lambda: Job(refine=True), "Job: refine: needs its settings as a dictionary; {} for the defaults"),
-        (lambda: Job(predict={}), "Job: predict.model: name a network file, or let the job train one"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_a_user_error_that_says_what_to_change(
@@ -159,6 +162,8 @@ def test_a_mistake_is_a_user_error_that_says_what_to_change(
     with pytest.raises(UserError) as caught:
         call()
     assert words in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None or caught.value.__suppress_context__  # its line is the last, and alone
 
 
 def test_a_job_of_python_values_is_the_job_of_a_file(tmp_path: Path) -> None:

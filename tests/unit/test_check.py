@@ -150,6 +150,7 @@ def test_the_command_prints_a_table_and_writes_pictures(listed: Path, capsys: py
     assert "tilts" in shown
     assert "GB of disk" in shown
     assert "0 × error" not in shown  # what there is none of is not counted
+    assert "; room: fine; pictures in check/" in shown
     written = json.loads((listed.parent / "check/check.json").read_text())
     assert written["measured"]["tomo"]["tilts_deg"] == pytest.approx([-50, 62], abs=3)
     assert {finding["verdict"] for finding in written["findings"]} <= {"fine", "cannot tell"}
@@ -163,7 +164,7 @@ def test_the_command_prints_a_table_and_writes_pictures(listed: Path, capsys: py
 @pytest.mark.usefixtures("undrawn")
 def test_a_certain_mistake_is_exit_64_and_one_line(listed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     declare(listed, tilt_min_deg=-62.0, tilt_max_deg=50.0)
-    assert main(["check"]) == 64
+    assert main(["check", "tomograms.star"]) == 64
     shown = capsys.readouterr()
     assert "ERROR" in shown.out
     assert shown.err.startswith("isonet2: check: tomo: tilts: −5")
@@ -197,7 +198,7 @@ def test_a_run_stops_once_unless_forced_and_looks_again_when_something_changed(
 def test_run_stops_before_the_long_stages_and_force_goes_on(listed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     declare(listed, tilt_min_deg=-20.0)
     (listed.parent / "job.yaml").write_text("version: 1\nmake_mask: {}\n")
-    assert main(["run"]) == 64
+    assert main(["run", "job.yaml"]) == 64
     assert not (listed.parent / "mask").exists()
     assert main(["run", "--force"]) == 0
     assert list((listed.parent / "mask").glob("*.mrc"))

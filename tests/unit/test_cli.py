@@ -76,22 +76,49 @@ def test_a_stage_runs_alone_even_if_it_was_done(ran):
         ("run --stages refine", "isonet2: --stages: 'refine' is none of this job's stages: simulate"),
         ("run --tomogram 1", "isonet2: --tomogram goes with --stages predict"),
         ("reference more", "isonet2: unexpected argument 'more'"),
+        ("prepare_star even odd", "isonet2: unexpected argument 'odd' (by position: full)"),
+        ("run .", "isonet2: .: is a folder: name the job file, as in job.yaml"),
+        ("simulate --count 1 -o job.yaml",
+         "isonet2: --output_dir: {}/job.yaml is a file, where a folder is needed"),
+        ("json2star rows.json job.yaml/x", "isonet2: job.yaml: File exists"),
+        ("json2star rows.json .", "isonet2: .: is a folder: name a file"),
         ("init nowhere", "isonet2: nowhere: no such folder"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_and_exit_64_before_anything_runs(ran, tmp_path, capsys, arguments, line):
     (tmp_path / "job.yaml").write_text("simulate:\n")
+    (tmp_path / "rows.json").write_text('[{"rlnTomoName": "a"}]')
     assert main(arguments.split()) == 64
-    assert capsys.readouterr() == ("", line + "\n")
+    assert capsys.readouterr() == ("", line.format(tmp_path) + "\n")
     assert ran == []
 
 
 def test_a_job_whose_inputs_are_missing_does_not_start(ran, tmp_path, capsys):
     (tmp_path / "job.yaml").write_text("make_mask:\n")
-    assert main(["run"]) == 64
-    assert main(["make_mask"]) == 64
-    assert capsys.readouterr().err.count("no such file (STAR file)") == 2
+    missing = f"list 'no.star' is not there (seen from {tmp_path}); isonet2 prepare_star makes it\n"
+    assert main(["run", "job.yaml", "--set", "star_file=no.star"]) == 64
+    assert capsys.readouterr().err == f"isonet2: --set star_file=no.star: {missing}"
+    assert main(["make_mask", "no.star"]) == 64
+    assert capsys.readouterr().err == f"isonet2: --star_file: {missing}"
     assert ran == []
+
+
+@pytest.mark.parametrize("verb", sorted({*VERBS} - {"watch"}))  # which would watch until the run begins
+def test_without_arguments_only_what_looks_around_does_anything(ran, tmp_path, capsys, verb):
+    (tmp_path / "job.yaml").write_text("simulate:\n")
+    code = main([verb])
+    said = capsys.readouterr().err
+    if verb in ("validate", "plan", "status", "schema", "reference"):
+        assert (code, said) == (0, "")
+    elif verb in ("init", "report"):  # of what lies here: nothing
+        assert code == 64
+        assert "needs arguments" not in said
+    else:
+        assert code == 64
+        assert said.startswith(f"isonet2: {verb}: needs arguments, as in\n  ")
+        assert f"isonet2 {verb} " in said.split("\n")[1]
+    assert ran == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["job.yaml"]
 
 
 def test_only_the_first_rank_speaks(ran, capsys, monkeypatch):
@@ -110,7 +137,7 @@ def test_each_way_to_end_has_its_exit_code(monkeypatch, tmp_path, capsys, error,
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "isonet2.pipeline", SimpleNamespace(run=fail))
-    assert main(["simulate"]) == code
+    assert main(["simulate", "--count", "1"]) == code
     assert re.fullmatch(r"isonet2: [^\n]+\n", capsys.readouterr().err)
 
 
@@ -118,11 +145,11 @@ def test_an_error_of_the_program_keeps_its_traceback(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "isonet2.pipeline", SimpleNamespace(run=lambda *_args, **_kwargs: 1 / 0))
     with pytest.raises(ZeroDivisionError):
-        main(["simulate"])
+        main(["simulate", "--count", "1"])
 
 
 def test_the_overview_lists_every_command(capsys):
-    for arguments in (["--help"], ["-h"], ["help"]):
+    for arguments in (["--help"], ["-h"], ["-help"], ["help"]):
         assert main(arguments) == 0
         listed = re.findall(r"^  (\w+)  +[A-Z]", capsys.readouterr().out, re.MULTILINE)
         assert listed == list(VERBS)
@@ -134,6 +161,8 @@ def test_help_of_each_command_begins_with_examples_that_work(ran, capsys, monkey
     monkeypatch.setenv("COLUMNS", "80")
     assert main([verb.replace("_", "-"), "--help"]) == 0
     page = capsys.readouterr().out
+    assert main(["help", verb]) == 0
+    assert capsys.readouterr().out == page
     examples = re.search(r"Examples:\n((?:  .+\n)+)", page)
     assert examples
     assert "Options:" not in page[: page.index("Examples:")]
@@ -149,8 +178,9 @@ def test_help_of_each_command_begins_with_examples_that_work(ran, capsys, monkey
 
 
 def test_the_version_is_the_packages(capsys):
-    assert main(["--version"]) == 0
-    assert capsys.readouterr().out == f"isonet2 {isonet2.__version__}\n"
+    for word in ("--version", "-V", "-v", "version"):
+        assert main([word]) == 0
+        assert capsys.readouterr().out == f"isonet2 {isonet2.__version__}\n"
 
 
 def test_the_plan_is_json_for_scripts(ran, tmp_path, capsys):

@@ -212,8 +212,8 @@ def test_in_a_container_what_is_missing_may_not_be_bound(name: str | None, tmp_p
     assert said == [
         f"{tmp_path}/a.mrc: no such file (tomogram){hint}",
         f"{tmp_path}/even: no such folder{hint}",
-        f"{tmp_path}/tomograms.star: no such file (star_file){hint}",
-        f"{tmp_path}/truth: no such folder (report.truth_folder){hint}",
+        f"star_file: list 'tomograms.star' is not there (seen from {tmp_path}); isonet2 prepare_star makes it{hint}",
+        f"report.truth_folder: folder '{tmp_path}/truth' is not there{hint}",
     ]
 
 

@@ -114,9 +114,8 @@ def test_mistakes_are_named_as_they_were_typed():
     ]
     assert mistakes("refine --epochs --seed 3") == ["--epochs: a value is missing, it needs a whole number ≥ 1"]
     assert mistakes("refine --mixed_precision=perhaps") == ["--mixed_precision: got 'perhaps', needs true or false"]
-    assert mistakes("refine a.star b.star") == ["unexpected argument 'b.star'"]
+    assert mistakes("refine a.star b.star") == ["unexpected argument 'b.star' (by position: star_file)"]
     assert mistakes("refine --threads 0") == ["--threads: got '0', needs a whole number ≥ 1"]
-    assert mistakes("predict t.star") == ["predict: predict.model: name a network file, or let the job train one"]
     assert mistakes("prepare_star --even E") == ["--even: even and odd go together: name both folders"]
 
 

@@ -167,21 +167,22 @@ def test_a_list_made_again_keeps_results(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "source", "stages"),
+    ("make", "source", "bright"),
     [
-        (warp_folder, "warp", False),
-        (aretomo_folder, "aretomo", True),
-        (imod_folder, "imod", True),
-        (relion_project, "relion", True),
+        (warp_folder, "warp", True),
+        (aretomo_folder, "aretomo", False),
+        (imod_folder, "imod", False),
+        (relion_project, "relion", False),
     ],
 )
-def test_init_writes_a_job_for_what_it_recognises(tmp_path: Path, make: Any, source: str, stages: bool) -> None:
+def test_init_writes_a_job_for_what_it_recognises(tmp_path: Path, make: Any, source: str, bright: bool) -> None:
     make(tmp_path)
     job = load_job(init(tmp_path))
     assert job.prepare_star is not None
     assert job.prepare_star.source == source
     assert job.prepare_star.tilt_min == ()
-    assert (job.make_mask is not None) is stages  # dark protein is what it looks for
+    assert job.make_mask is not None
+    assert job.make_mask.bright_protein is bright  # dark protein is what masks look for
     validate(job)
 
 

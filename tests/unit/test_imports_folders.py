@@ -112,7 +112,7 @@ def test_aretomo3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ({}, {"_CTF.txt": aretomo_ctf(hand="")}, {"defocus_angstrom": 40500}),  # of older versions
         ({}, {"_CTF.txt": aretomo_ctf((1e4, 2e4))}, {"defocus_angstrom": 0, "phases_flipped": None}),
         ({}, {".aln": aretomo_aln(hello=True)}, {"tilt_min_deg": -45.01}),  # a line that a version has left there
-        ({}, {".aln": aretomo_aln({n - 1: t for n, t in {1: -40.0, 2: 0.0, 3: 40.0}.items()}, raw="64 80 3"),
+        ({}, {".aln": aretomo_aln({n - 1: t for n, t in {1: -40.0, 2: 0.0, 3: 40.0}.items()}, raw="80 64 3"),
               "_CTF.txt": aretomo_ctf((1e4, 2e4, 3e4))}, {"defocus_angstrom": 2e4}),  # counted from 0
     ],
 )  # fmt: skip

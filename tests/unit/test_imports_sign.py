@@ -58,7 +58,7 @@ def of_imod(folder: Path, label: str) -> None:
 
 def of_aretomo(folder: Path, flip: int) -> None:
     aretomo_folder(folder, FlipVol=flip)
-    raw = f"64 80 {len(TILTS)}"
+    raw = f"80 64 {len(TILTS)}"
     (folder / "Position_1.aln").write_text(aretomo_aln(dict(enumerate(map(float, TILTS), start=1)), raw=raw))
 
 

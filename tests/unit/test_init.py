@@ -12,6 +12,8 @@ import pytest
 from isonet2.cli import main
 from isonet2.errors import UserError
 from isonet2.io.star import TomogramRow, write_star
+from isonet2.job import examples
+from isonet2.job.examples import run_command
 from isonet2.job.load import load_job
 from isonet2.job.models import STAGES, Refine
 from isonet2.job.settings import sections, settings_of
@@ -49,7 +51,7 @@ def test_halves_are_found_by_the_names_of_folders_or_files(tmp_path, monkeypatch
     job = load_job(init(Path() if inside else tmp_path))
     assert (job.prepare_star.even, job.prepare_star.odd, job.prepare_star.full) == (even, odd, None)
     assert [name for name in STAGES if getattr(job, name)] == [
-        "prepare_star", "make_mask", "extract", "refine", "predict", "report",
+        "prepare_star", "make_mask", "refine", "predict", "report",
     ]  # fmt: skip
 
 
@@ -70,7 +72,7 @@ def test_the_written_job_is_good_and_is_not_written_over(tmp_path, capsys):
 def test_every_key_is_explained_and_defaults_stay_behind_a_mark(tmp_path):
     for half in ("even", "odd"):
         tomogram(tmp_path / half / "t1.mrc")
-    text = init(tmp_path).read_text()
+    text = init(tmp_path, full=True).read_text()
     for name in set(sections()) - {"simulate"}:
         part = re.split(rf"\n#?{name}:\n", text)[1]
         for setting in settings_of(sections()[name]):
@@ -78,12 +80,38 @@ def test_every_key_is_explained_and_defaults_stay_behind_a_mark(tmp_path):
             assert any(line.strip("# ").startswith(f"{setting.name}:") for line in part.split("\n"))
     assert "  #epochs: 50\n" in text
     assert "# What isonet2 init found here: pairs of half tomograms: 1; the first has 72×128×144 voxels" in text
-    running = re.sub(r"\n#(container|deconv|denoise):\n.*?(?=\n\n)", "", text, flags=re.DOTALL)
+    running = re.sub(r"\n#(container|deconv|extract|denoise):\n.*?(?=\n\n)", "", text, flags=re.DOTALL)
     uncommented = running.replace("  #", "  ").replace("\n#seed", "\nseed").replace("\n#star_file", "\nstar_file")
     keys = [line for line in uncommented.split("\n") if ":" in line and line.split(":")[0].strip().isidentifier()]
     (tmp_path / "all.yaml").write_text("\n".join(keys))
     everything = load_job(tmp_path / "all.yaml")
     assert everything.refine == Refine(method="isonet2-n2n", arch="unet-tiny", cube_size=32)
+
+
+@pytest.mark.parametrize("checkout", [True, False])
+def test_the_file_is_short_and_names_the_command_of_the_readme(tmp_path, monkeypatch, capsys, checkout):
+    for half in ("even", "odd"):
+        tomogram(tmp_path / half / "t1.mrc")
+    if not checkout:
+        monkeypatch.setattr(examples, "_LAUNCHER", tmp_path / "launch" / "run.sh")
+    root = Path(__file__).resolve().parents[2]
+    monkeypatch.chdir(root)
+    path = tmp_path / "job.yaml"
+    assert main(["init", str(tmp_path)]) == 0
+    text, command = path.read_text(), f"bash launch/run.sh {path}" if checkout else f"isonet2 run {path}"
+    assert len(text) < 3500
+    assert f"#   isonet2 validate {path}\n#   {command}\n" in text
+    assert f"then: {command}\n" in capsys.readouterr().out
+    assert "isonet2 reference, or init --full" in text
+    for key in ("even: even", "tilt_min: -60", "#defocus:", "#epochs: 50", "#ranks_per_node: 1", "#tomo_idx:"):
+        assert re.search(rf"^  {key} +# \w", text, re.MULTILINE), key
+    # What is behind a mark is what holds without the line.
+    (tmp_path / "all.yaml").write_text(re.sub(r"^  #(\w+:) *(?! )", r"  \1 ", text, flags=re.MULTILINE))
+    assert load_job(tmp_path / "all.yaml") == load_job(path)
+    if checkout:
+        monkeypatch.chdir(tmp_path)
+        assert run_command("a b/job.yaml") == f"bash {root}/launch/run.sh 'a b/job.yaml'"
+        assert "\nbash launch/run.sh tomoset/job.yaml" in (root / "README.md").read_text()
 
 
 @pytest.mark.parametrize(("shape", "cube_size"), [((72, 128, 144), 32), ((30, 500, 500), 24), ((15, 50, 50), 8)])

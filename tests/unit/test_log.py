@@ -34,3 +34,16 @@ def test_other_ranks_and_busy_logs_say_nothing_of_the_kind(
             log.info(f"line {number}")
             time.sleep(0.1)
     assert "still at work" not in capsys.readouterr().err
+
+
+def test_a_young_stage_is_told_of_sooner_than_every_ten_seconds() -> None:
+    told: list[float] = []
+    with log.telling(lambda work, ended: told.append(work.done)):
+        log.begin("refine", "refine: starts")
+        log.expect(100, "step")
+        time.sleep(0.2)
+        log.advance(30)
+        deadline = time.monotonic() + 5
+        while 30.0 not in told and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert told[-1] == 30.0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from isonet2.physics.wedge import wedge_mask
-from isonet2.report.images import contrast, figure_png, grey, grey_png, outline_png, shrunk, smaller_png
+from isonet2.report.images import contrast, figure_png, grey, grey_png, mask_png, shrunk, smaller_png
 from isonet2.report.measures import (
     Mean,
     ShellCurve,
@@ -59,13 +59,17 @@ def test_shrinking_averages_blocks_until_it_fits_and_leaves_small_images_alone()
     assert shrunk(image, 12) is image
 
 
-def test_the_outline_of_a_mask_is_its_border_alone() -> None:
+def test_over_a_plane_a_mask_shows_its_border_and_darkens_what_is_outside() -> None:
     mask = np.zeros((10, 12), dtype=bool)
-    mask[2:5, 3:9] = True
-    alpha = decoded(outline_png(mask))[::-1, :, 3] > 0
-    rows, columns = np.nonzero(alpha)
-    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (6, 14, 9, 26)  # three pixels for each voxel
-    assert alpha.sum() == 2 * 9 + 2 * 18 - 4
+    mask[2:5, 3:] = True
+    picture = decoded(mask_png(mask))[::-1]
+    line = picture[..., 0] == 255
+    rows, columns = np.nonzero(line)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (8, 19, 12, 47)  # four pixels for each voxel
+    assert line.sum() == 12 * 36 - 8 * 34  # two pixels wide, but not along the edge of the plane
+    assert set(picture[..., 3][~line].tolist()) == {0, 120}
+    assert (picture[..., 3] == 0).sum() == 8 * 34
+    assert picture[0, 0].tolist() == [0, 0, 0, 120]
 
 
 def test_a_preview_made_smaller_keeps_its_few_coloured_pixels() -> None:
@@ -161,9 +165,11 @@ def test_the_loss_figure_draws_total_measured_and_wedge_part_of_each_epoch_on_a_
     ]
     axes = loss_figure([*lines, {"kind": "preview", "epoch": 9, "loss": 99}]).axes[0]
     drawn = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
-    assert drawn["total"] == [[1, 3], [2, 1.5], [4, 0.75]]
-    assert drawn["wedge part"] == [[1, 1], [2, 0.5], [4, 0.25]]
-    assert (set(drawn), axes.get_yscale()) == ({"total", "measured part", "wedge part"}, "log")
+    loss, noise, filling = drawn
+    assert drawn[loss] == [[1, 3], [2, 1.5], [4, 0.75]]
+    assert drawn[filling] == [[1, 1], [2, 0.5], [4, 0.25]]
+    assert [loss.split(":")[0], noise.split(": ")[1], filling.split(": ")[1]] == ["loss", "noise removal", "filling it"]
+    assert axes.get_yscale() == "log"
 
 
 def test_the_loss_of_held_out_cubes_is_drawn_dashed_in_the_colours_of_that_of_the_others() -> None:
@@ -173,12 +179,12 @@ def test_the_loss_of_held_out_cubes_is_drawn_dashed_in_the_colours_of_that_of_th
     styles = [(line.get_linestyle(), line.get_color()) for line in drawn]
     assert [style for style, _ in styles] == ["-"] * 3 + ["--"] * 3
     assert [colour for _, colour in styles[:3]] == [colour for _, colour in styles[3:]]
-    assert "total, held-out cubes" in [line.get_label() for line in drawn]
+    assert "dashed: the same, of cubes that are never trained on" in [line.get_label() for line in drawn]
 
 
 def test_the_loss_of_noise2noise_has_no_parts() -> None:
     lines = [{"kind": "epoch", "epoch": n, "loss": 1 / n, "loss_measured": 1 / n, "loss_wedge": 0.0} for n in (1, 2)]
-    assert [line.get_label() for line in loss_figure(lines).axes[0].lines] == ["total"]
+    assert [line.get_label() for line in loss_figure(lines).axes[0].lines] == ["loss: what training makes small"]
 
 
 def test_a_loss_that_is_zero_or_no_number_is_drawn_on_a_linear_axis_without_it() -> None:

@@ -47,7 +47,7 @@ def test_the_jobs_of_readme_and_tests_are_valid(text: str) -> None:
 def test_what_init_writes_is_valid_with_all_its_defaults(tmp_path: Path) -> None:
     for half in ("even", "odd"):
         write_mrc(tmp_path / half / "t.mrc", np.ones((32, 32, 32), np.float32), pixel_size_angstrom=10)
-    assert main(["init", str(tmp_path)]) == 0
+    assert main(["init", str(tmp_path), "--full"]) == 0
     text = (tmp_path / "job.yaml").read_text()
     assert mistakes(text) == set()
     shown = re.sub(

@@ -244,6 +244,7 @@ BY_FILES = {
         "patch_size": Kept(2),
         "density_percentage": Kept(80.0),
         "std_percentage": Kept(80.0),
+        "bright_protein": Kept(True),
         "z_crop": Kept(0.5),
         "tomo_idx": Kept("1", "names"),
     },

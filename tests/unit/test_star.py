@@ -139,6 +139,14 @@ def test_what_is_wrong_in_a_list_is_named(tmp_path: Path, row: str, words: str) 
         read_star(with_text(tmp_path / "a.star", row))
 
 
+def test_where_there_are_points_no_number_of_cubes_is_needed(tmp_path: Path) -> None:
+    columns = "rlnIndex rlnTomoName rlnPixelSize rlnTiltMin rlnTiltMax rlnNumberSubtomo rlnBoxFile"
+    path = with_text(tmp_path / "a.star", "1 a.mrc 10 -60 60 None points.txt", columns)
+    assert [(row.number_subtomos, row.coordinates) for row in read_star(path)] == [(0, "points.txt")]
+    with pytest.raises(UserError, match="rlnNumberSubtomo"):
+        read_star(with_text(tmp_path / "b.star", "1 a.mrc 10 -60 60 None None", columns))
+
+
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
     path = with_text(
         tmp_path / "a.star", "1 a.mrc 10 -60 7", "rlnIndex rlnTomoName rlnPixelSize rlnTiltMin rlnNumberSubtomo"

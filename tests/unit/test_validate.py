@@ -113,8 +113,9 @@ def test_all_that_is_wrong_with_the_tomograms_is_said_at_once():
         "odd/t2.mrc: no such file (tomogram)",
         "masks/t3.mrc: 40×48×57 voxels (z, y, x), but t3.mrc has 40×48×56: they must be alike",
         "even/t5.mrc: not an MRC file",
-        "net.pt: no such file (predict.model)",
-        "truth: no such folder (report.truth_folder)",
+        f"predict.model: file 'net.pt' is not there (seen from {Path.cwd()}); refine leaves it in isonet_maps/, where "
+        "there is none yet",
+        f"report.truth_folder: folder 'truth' is not there (seen from {Path.cwd()})",
         "refine.cube_size 32 is too large for t4, which has 24×48×56 voxels (z, y, x): take a smaller cube",
     ]
 
@@ -129,12 +130,15 @@ def test_what_this_job_makes_itself_need_not_be_there():
 
 
 def test_missing_inputs_of_prepare_star_are_named():
-    assert mistakes(HALVES) == ["even: no such folder"]
+    here = f"(seen from {Path.cwd()})"
+    assert mistakes(HALVES) == [f"prepare_star.{half}: folder '{half}' is not there {here}" for half in ("even", "odd")]
     tomogram("even/a_even.mrc")
     tomogram("odd/b_odd.mrc")
     assert "files without a partner: a (no odd), b (no even)" in mistakes(HALVES)[0]
-    assert mistakes("make_mask:\n") == ["tomograms.star: no such file (STAR file)"]
-    assert mistakes("report:\n") == ["tomograms.star: no such file (star_file)"]
+    for stage in ("make_mask", "report"):
+        assert mistakes(f"{stage}:\n") == [
+            f"star_file: list 'tomograms.star' is not there {here}; isonet2 prepare_star makes it"
+        ]
 
 
 def test_a_pixel_size_that_nobody_gave_is_asked_for():

@@ -131,11 +131,11 @@ def test_a_log_cannot_steer_the_terminal(tmp_path: Path) -> None:
 def test_elsewhere_than_on_a_terminal_each_change_is_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    at.told(at.job(tmp_path) / PROGRESS, done=200)
+    at.told(at.job(tmp_path) / PROGRESS, done=207)
     moments = iter(
         [
             lambda: None,
-            lambda: at.told(tmp_path / PROGRESS, done=205),  # the same ten per cent
+            lambda: at.told(tmp_path / PROGRESS, done=215),  # the same ten per cent
             lambda: at.told(tmp_path / PROGRESS, done=260),
             lambda: at.metrics(tmp_path, [0.5, 0.25]),
             lambda: (at.told(tmp_path / PROGRESS, ended=True), at.verdict(tmp_path, "75\nstopped (SIGTERM)\n\n")),
@@ -152,9 +152,9 @@ def test_elsewhere_than_on_a_terminal_each_change_is_a_line(
     assert main(["watch", str(tmp_path), "--every", "0.1"]) == 0
     lines = [re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in capsys.readouterr().out.splitlines()]
     assert lines == [
-        "refine: 50 %",
-        "refine: 60 %",
-        "refine: 60 %; refine: epoch 2 of 50, loss 0.2500, held-out cubes 0.1250",
+        "refine: 51 %",
+        "refine: 65 %",
+        "refine: 65 %; refine: epoch 2 of 50, loss 0.2500, held-out cubes 0.1250",
         "stopped; refine: epoch 2 of 50, loss 0.2500, held-out cubes 0.1250; stopped (SIGTERM)",
     ]
 
