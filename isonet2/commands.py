@@ -242,6 +242,8 @@ def _init(arguments: Sequence[str]) -> None:
 
 def _run_tool(name: str, arguments: Sequence[str]) -> None:
     section = tool_from_flags(TOOLS[name], arguments)
+    if not is_first_rank(os.environ):  # one does it: there is nothing to share
+        return
     log.start_logging(rank=0)
     for result in getattr(importlib.import_module(f"isonet2.stages.{name}"), name)(section):
         print(result)

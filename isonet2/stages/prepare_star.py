@@ -20,6 +20,7 @@ from isonet2.job.models import Job, PrepareStar
 from isonet2.log import info, warn
 from isonet2.parallel.collectives import on_first_rank
 from isonet2.parallel.world import World
+from isonet2.report.words import count
 
 _LISTS_AT_ONCE = 8
 _OUR_TILTS = "# tilts in degrees as isonet2 takes them: x' = x cos + z sin; excluded images are left out"
@@ -66,7 +67,7 @@ def _prepare(job: Job, section: PrepareStar) -> dict[str, Any]:
     rows = _with_earlier_results(job, rows)
     write_star(job.path(job.star_file), rows)
     cubes = sum(row.number_subtomos for row in rows)
-    info(f"prepare_star: {len(rows)} tomograms, {cubes} cubes to cut: {job.star_file}")
+    info(f"prepare_star: {count(len(rows), 'tomogram')}, {cubes} cubes to cut: {job.star_file}")
     averages = [row.tomogram for row in rows if section.create_average and row.tomogram is not None]
     lists = [row.tilt_file for row, each in zip(rows, listed, strict=True) if each.tilts_deg and row.tilt_file]
     return {

@@ -13,6 +13,7 @@ from isonet2.parallel.collectives import all_gather
 from isonet2.parallel.world import World, share
 from isonet2.physics.fourier import transform
 from isonet2.physics.wedge import rotated_wedges
+from isonet2.report.words import count
 from isonet2.training.distances import shells_of
 from isonet2.training.learner import Learner
 
@@ -86,7 +87,8 @@ def verdict(losses: Sequence[float], agreement: Sequence[float] = ()) -> dict[st
     """
     epochs = len(losses)
     if epochs < _SHORTEST:
-        return {"state": "unknown", "sentence": f"{epochs} epochs are too few to tell whether training has converged."}
+        early = f"It is too early, after {count(epochs, 'epoch')}, to tell whether training has converged."
+        return {"state": "unknown", "sentence": early}
     fifth = epochs // 5
     means = [sum(losses[first : first + fifth]) / fifth for first in range(epochs - fifth + 1)]
     recent, before, lowest = means[-1], means[-1 - fifth], min(means)

@@ -226,7 +226,7 @@ def test_a_course_that_only_the_end_of_the_learning_rate_made_flat_has_not_conve
 def test_few_epochs_are_no_course() -> None:
     assert verdict([1.0 / n for n in range(1, 10)]) == {
         "state": "unknown",
-        "sentence": "9 epochs are too few to tell whether training has converged.",
+        "sentence": "It is too early, after 9 epochs, to tell whether training has converged.",
     }
 
 
