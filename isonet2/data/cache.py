@@ -268,6 +268,12 @@ class CubeCache:
         digests = [shard["sha256"] for shard in self.shards]
         return hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
 
+    @property
+    def acquisition(self) -> str:
+        """The same for the same tilts and optics."""
+        taken = [[shard["tilts_deg"], shard["optics"]] for shard in self.shards]
+        return hashlib.sha256(json.dumps(taken, sort_keys=True).encode()).hexdigest()[:16]
+
     def read(self, sample: int, *, with_mask: bool) -> tuple[list[npt.NDArray[np.float32]], dict[str, Any]]:
         """Cube number `sample`: half 1 and half 2, or the one map, and, if asked for, the mask, each float32 (p, p, p);
         and the line of the index about its shard.

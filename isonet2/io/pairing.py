@@ -37,7 +37,10 @@ def pair_by_name(folders: Mapping[str, Path]) -> dict[str, dict[str, Path]]:
     missing = [f"{name} (no {role})" for name in names for role, files in found.items() if name not in files]
     if missing:
         where = ", ".join(f"{role} {folder}" for role, folder in folders.items())
-        raise UserError(f"{where}: files without a partner: {_some(missing)}; names must agree but for EVN/ODD")
+        raise UserError(
+            f"{where}: files without a partner: {_some(missing)}; names must agree but for EVN/ODD; "
+            "to go on without these, move them out of the folder"
+        )
     return {name: {role: files[name] for role, files in found.items()} for name in names}
 
 

@@ -134,7 +134,7 @@ class _Draft:
             where = (*path, settings[key].name if key in settings else key)
             place = Place(0, self.name, ".".join((*path, key)))
             if key not in settings and key not in inner:
-                self.mistakes.append((place, "unknown key" + _suggestion(key, [*settings, *inner], inner)))
+                self.mistakes.append((place, "unknown key" + _suggestion(key, [*settings, *inner], values)))
             elif where in self.places:
                 self.mistakes.append((place, f"given twice, before as {self.places[where].key}"))
             else:
@@ -183,8 +183,7 @@ class _Draft:
         settings = by_spelling(settings_of(section))
         inner = sections() if section is Job else {}
         if key not in settings and key not in inner:
-            given_first = dict(sorted(inner.items(), key=lambda item: item[0] not in self.values))
-            self.mistakes.append((place, "unknown key" + _suggestion(key, [*settings, *inner], given_first)))
+            self.mistakes.append((place, "unknown key" + _suggestion(key, [*settings, *inner], self.values)))
             return
         where = (*path, settings[key].name if key in settings else key)
         if where in self.places:
@@ -236,9 +235,11 @@ def _syntax_mistake(error: yaml.YAMLError, name: str) -> str:
     return f"{name}: this is not YAML: {str(error).splitlines()[0]}"
 
 
-def _suggestion(key: str, known: Sequence[str], inner: Mapping[str, type[Section]]) -> str:
-    """A close name; or, for a key that stands outside the sections, the section it belongs to."""
-    home = [f"{name}.{key}" for name, section in inner.items() if key in by_spelling(settings_of(section))]
+def _suggestion(key: str, known: Sequence[str], given: Mapping[str, Any]) -> str:
+    """The section that the key belongs to, rather one of those given, and not the one for trying out; else a close
+    name."""
+    likely = sorted(sections().items(), key=lambda item: (item[0] not in given, item[0] == "simulate"))
+    home = [f"{name}.{key}" for name, section in likely if key in by_spelling(settings_of(section))]
     return f" (did you mean '{home[0]}'?)" if home else did_you_mean(key, known)
 
 

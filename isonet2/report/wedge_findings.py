@@ -84,11 +84,20 @@ def _tilts(evidence: Evidence) -> Finding:
             "tilts",
             "error" if certain else "doubt",
             seen,
-            _set(round(wedge.low_deg), round(wedge.high_deg), evidence),
+            _set(*_nearest(evidence, tolerance), evidence),
         )
     return Finding(evidence.name, "tilts", "fine", seen)
 
 
+def _nearest(evidence: Evidence, tolerance: float) -> tuple[float, float]:
+    """The declared tilts, but for the ends that are off."""
+    measured = evidence.wedge.low_deg, evidence.wedge.high_deg
+    ends = zip(measured, evidence.declared_deg, strict=True)
+    low, high = (round(seen) if abs(seen - declared) > tolerance else declared for seen, declared in ends)
+    return low, high
+
+
 def _set(low: float, high: float, evidence: Evidence) -> str:
     gaps = "" if len(evidence.tilts_deg) == 1 else " (and look at rlnTiltFile)"
-    return f"set rlnTiltMin {low:g} and rlnTiltMax {high:g} (prepare_star --tilt_min {low:g} --tilt_max {high:g}){gaps}"
+    by_list = "prepare_star: tilt_min and tilt_max, one value for each tomogram"
+    return f"set rlnTiltMin {low:g} and rlnTiltMax {high:g} in its row ({by_list}){gaps}"

@@ -43,7 +43,7 @@ _BOXES_OF_PHASES = 4
 _LOW_TILTS_DEG = 40.0  # rings are sharpest there: a tilted specimen has many defoci
 _LEAST = 32  # voxels along a side that leave enough components to tell anything by
 _DPI = 90
-_CURE = "bring a file that can be used, or correct rlnTomo… (or rlnTiltFile) in the row"
+_CURE = "mend or replace the file, or name another one in the row"
 _SHOWN = 10  # errors: one habit makes one for each tomogram
 
 Path_of = Callable[[str], Path]
@@ -69,9 +69,9 @@ def check(section: Check) -> Iterator[str]:
         raise UserError(_sentences(findings))
 
 
-def check_in_run(job: Job, world: World, stages: Collection[str] = STAGES, *, force: bool) -> None:
-    """A few of the tomograms that these stages of a job read, before the long work, on all ranks; of those that were
-    looked at before, by `isonet2 check` too, what was found then, as long as nothing changes.
+def check_in_run(job: Job, world: World, stages: Collection[str] = STAGES, *, force: bool) -> int:
+    """A few of the tomograms that these stages of a job read, before the long work, on all ranks: how many doubts there
+    are. Of those that were looked at before, by `isonet2 check` too, what was found then, as long as nothing changes.
 
     UserError, with a line for each, for what is certain to be wrong, unless `force`; the rest is warned of.
     """
@@ -89,6 +89,7 @@ def check_in_run(job: Job, world: World, stages: Collection[str] = STAGES, *, fo
     on_first_rank(world, lambda: _stop_or_warn(errors, folder, force=force))
     if not errors:
         info(f"check: {summary(known)}: {folder}")
+    return len(errors) + sum(finding.verdict == "doubt" for finding in known)
 
 
 def _stop_or_warn(errors: Sequence[Finding], folder: Path, *, force: bool) -> None:

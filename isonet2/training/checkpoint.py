@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from isonet2 import __version__, log
+from isonet2.data.cache import CubeCache
 from isonet2.inference.archive import load_archive, save_archive
 from isonet2.training.setup import Setup
 
@@ -17,6 +18,8 @@ _FREE = {
     "output_dir", "epochs", "batch_size", "save_interval", "with_preview", "with_predict", "prev_tomo_idx",
     "checkpoint_minutes", "keep_checkpoints", "loader_workers",
 }  # fmt: skip
+
+_DATA = {"cubes": "the cubes", "acquisition": "the tilts or the CTF's parameters"}
 
 
 @dataclass
@@ -38,6 +41,7 @@ class Identity:
     batch_size: int
     samples: int
     cubes: str
+    acquisition: str
 
     def at(self, step: int) -> str:
         """Stands for the network after so many steps."""
@@ -45,14 +49,14 @@ class Identity:
 
     @staticmethod
     def of(
-        setup: Setup, *, seed: int, batch_size: int, samples: int, cubes: str, cache_refresh_epochs: int | None
+        setup: Setup, cache: CubeCache, *, seed: int, batch_size: int, cache_refresh_epochs: int | None
     ) -> Identity:
-        """The settings and the data that the weights depend on; `cubes` stands for the content of the first cache."""
+        """The settings and the data, those of the first cache, that the weights depend on."""
         settings = setup.section.model_dump(exclude=_FREE)
         settings |= {"method": setup.method, "cache_refresh_epochs": cache_refresh_epochs}
         if setup.pretrained:
             settings |= {"arch": setup.arch, "pretrained_model": setup.pretrained.fingerprint}
-        return Identity(settings, seed, batch_size, samples, cubes)
+        return Identity(settings, seed, batch_size, len(cache), cache.content, cache.acquisition)
 
 
 class Checkpoints:
@@ -103,7 +107,7 @@ def differences(found: dict[str, Any], training: Identity) -> list[str]:
         for name, value in now["settings"].items()
         if then["settings"].get(name) != value
     ]
-    for name in ("seed", "batch_size", "samples", "cubes"):
+    for name in ("seed", "batch_size", "samples"):
         if then.get(name) != now[name]:
             differ.append(f"{name} was {then.get(name)} and is {now[name]}")
-    return differ
+    return differ + [f"{what} are others" for name, what in _DATA.items() if then.get(name) != now[name]]

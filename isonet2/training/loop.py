@@ -57,10 +57,9 @@ class Trainer:
         self._schedule = self._schedule_of(cache, self._section.batch_size or 2 * self._world.size)
         self._training = Identity.of(
             self._setup,
+            cache,
             seed=self._seed,
             batch_size=self._schedule.batch_size,
-            samples=len(cache),
-            cubes=cache.content,
             cache_refresh_epochs=self._supply.epochs_each,
         )
         if found is not None and (differ := differences(found, self._training)):
@@ -254,7 +253,9 @@ class Trainer:
         )
 
     def _say(self, line: dict[str, Any]) -> None:
-        parts = f"measured {line['loss_measured']:.4f}, wedge {line['loss_wedge']:.4f}"
+        weight = self._setup.recipe().mw_weight
+        joined = f" + {weight:g} ×" if self._setup.fills_wedge and weight > 0 else ","
+        parts = f"measured {line['loss_measured']:.4f}{joined} wedge {line['loss_wedge']:.4f}"
         held_out = f", held-out cubes {line['val_loss']:.4f}" if "val_loss" in line else ""
         log.info(
             f"epoch {line['epoch']} of {self._section.epochs}: loss {line['loss']:.4f} ({parts}){held_out}, "

@@ -90,7 +90,9 @@ def test_cures_name_the_column_and_the_value(clean: Any, tmp_path: Path) -> None
     def cures(sample: Any) -> str:
         return " ".join(finding.cure for finding in found([sample.written(tmp_path)], tmp_path))
 
-    assert "set rlnTiltMin -50 and rlnTiltMax 62 (" in cures(replace(clean, tilts=(-62.0, 50.0)))
+    assert "set rlnTiltMin -50 and rlnTiltMax 62 in its row (" in cures(replace(clean, tilts=(-62.0, 50.0)))
+    one_end = cures(replace(clean, tilts=(clean.tilts[0], 80.0)))
+    assert f"set rlnTiltMin {clean.tilts[0]:g} and rlnTiltMax 6" in one_end  # the end that is right stays as declared
     assert "set rlnPixelSize 5 (" in cures(replace(clean, pixel=10.0))
     defocus = cures(replace(clean, defocus=2e4)).partition("rlnDefocus ")[2].partition(" ")[0]
     assert float(defocus) == pytest.approx(4e4, rel=0.06)

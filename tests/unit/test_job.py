@@ -95,6 +95,7 @@ refine:
   method: n2n
 predcit:
 epochs: 5
+predict: {defocus: 3, epochs: 3}
 """
     assert mistakes(write(text)) == [
         "job.yaml:3: resources.ranks_per_node: got 'two', needs a whole number ≥ 1",
@@ -106,6 +107,8 @@ epochs: 5
         "job.yaml:10: refine.method: got 'n2n', needs one of isonet2, isonet2-n2n",
         "job.yaml:11: predcit: unknown key (did you mean 'predict'?)",
         "job.yaml:12: epochs: unknown key (did you mean 'refine.epochs'?)",
+        "job.yaml:13: predict.defocus: unknown key (did you mean 'prepare_star.defocus'?)",
+        "job.yaml:13: predict.epochs: unknown key (did you mean 'refine.epochs'?)",
     ]
 
 

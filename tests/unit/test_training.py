@@ -22,12 +22,12 @@ REFINE = Refine(arch="unet-tiny", cube_size=8, epochs=2, batch_size=2, save_inte
 NETWORK = "network_isonet2-n2n_unet-tiny_8_full.pt"
 
 
-def cubes(folder: Path, *, seed: int = 0) -> CubeCache:
+def cubes(folder: Path, *, seed: int = 0, **taken: object) -> CubeCache:
     rng = np.random.default_rng(seed)
     paths = (folder / f"even{seed}.mrc", folder / f"odd{seed}.mrc")
     for path in paths:
         write_mrc(path, rng.standard_normal((12, 12, 12)).astype(np.float32), pixel_size_angstrom=10)
-    source = source_of(paths, (12, 12, 12), number=4)
+    source = source_of(paths, (12, 12, 12), number=4, **taken)
     return CubeCache(extract([source], CacheSettings(8, 1, "float16", seed=1), folder / "cache", World()).folder)
 
 
@@ -44,8 +44,14 @@ def epochs(folder: Path) -> list[int]:
 
 def test_a_finished_training_is_not_the_training_of_other_tomograms(tmp_path: Path) -> None:
     train(cubes(tmp_path), tmp_path / "maps")
-    with pytest.raises(UserError, match=r"another training.*cubes was"):
+    with pytest.raises(UserError, match=r"another training.*the cubes are others"):
         train(cubes(tmp_path, seed=1), tmp_path / "maps")
+
+
+def test_a_training_does_not_go_on_with_other_tilts(tmp_path: Path) -> None:
+    train(cubes(tmp_path), tmp_path / "maps")
+    with pytest.raises(UserError, match=r"another training.*the tilts or the CTF's parameters are others\)"):
+        train(cubes(tmp_path, tilts_deg=((-40.0, 60.0),)), tmp_path / "maps", epochs=3)
 
 
 def test_a_copy_of_the_same_tomograms_goes_on(tmp_path: Path) -> None:
