@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from isonet2 import __version__, log
-from isonet2.data.cache import CubeCache
 from isonet2.inference.archive import load_archive, save_archive
 from isonet2.training.setup import Setup
 
@@ -47,16 +47,14 @@ class Identity:
         """Stands for the network after so many steps."""
         return hashlib.sha256(json.dumps([asdict(self), step], sort_keys=True).encode()).hexdigest()
 
-    @staticmethod
-    def of(
-        setup: Setup, cache: CubeCache, *, seed: int, batch_size: int, cache_refresh_epochs: int | None
-    ) -> Identity:
-        """The settings and the data, those of the first cache, that the weights depend on."""
-        settings = setup.section.model_dump(exclude=_FREE)
-        settings |= {"method": setup.method, "cache_refresh_epochs": cache_refresh_epochs}
-        if setup.pretrained:
-            settings |= {"arch": setup.arch, "pretrained_model": setup.pretrained.fingerprint}
-        return Identity(settings, seed, batch_size, len(cache), cache.content, cache.acquisition)
+
+def settings_that_count(setup: Setup, *, cache_refresh_epochs: int | None) -> dict[str, Any]:
+    """Those that the weights depend on."""
+    settings = setup.section.model_dump(exclude=_FREE)
+    settings |= {"method": setup.method, "cache_refresh_epochs": cache_refresh_epochs}
+    if setup.pretrained:
+        settings |= {"arch": setup.arch, "pretrained_model": setup.pretrained.fingerprint}
+    return settings
 
 
 class Checkpoints:
@@ -99,15 +97,16 @@ class Checkpoints:
         return sorted(self._folder.glob("step*.pt"))
 
 
-def differences(found: dict[str, Any], training: Identity) -> list[str]:
-    """In what a checkpoint is of a training with other settings, so that its weights are not what was asked for."""
-    then, now = found["training"], asdict(training)
+def differences(found: dict[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """In what a checkpoint is of another training than that of which fields of Identity are known `now`."""
+    then = found["training"]
     differ = [
         f"{name} was {then['settings'].get(name)} and is {value}"
         for name, value in now["settings"].items()
         if then["settings"].get(name) != value
     ]
-    for name in ("seed", "batch_size", "samples"):
-        if then.get(name) != now[name]:
-            differ.append(f"{name} was {then.get(name)} and is {now[name]}")
-    return differ + [f"{what} are others" for name, what in _DATA.items() if then.get(name) != now[name]]
+    others = [name for name in now if name != "settings" and then.get(name) != now[name]]
+    return differ + [
+        f"{_DATA[name]} are others" if name in _DATA else f"{name} was {then.get(name)} and is {now[name]}"
+        for name in others
+    ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from isonet2.errors import IsonetError, UserError
 from isonet2.parallel.collectives import anyone, barrier, on_first_rank, stop_if_asked
 from isonet2.parallel.memory import peak_memory_gb
 from isonet2.parallel.world import World
-from isonet2.training.checkpoint import Checkpoints, Identity, Position, differences
+from isonet2.training.checkpoint import Checkpoints, Identity, Position, differences, settings_that_count
 from isonet2.training.exports import Exports
 from isonet2.training.learner import Learner, learning_rate_at
 from isonet2.training.metrics import Metrics
@@ -52,19 +52,19 @@ class Trainer:
 
         UserError if the checkpoints are of other settings, unless those are to be `set_aside`.
         """
-        found = self._begin(restart)
+        settings = settings_that_count(self._setup, cache_refresh_epochs=self._supply.epochs_each)
+        known: dict[str, Any] = {"settings": settings, "seed": self._seed}
+        found = self._going_on(self._begin(restart), known, set_aside=set_aside)  # before any cube is cut
         self._first_cache = cache = self._supply.cache(0)
         self._schedule = self._schedule_of(cache, self._section.batch_size or 2 * self._world.size)
-        self._training = Identity.of(
-            self._setup,
-            cache,
-            seed=self._seed,
+        self._training = Identity(
+            **known,
             batch_size=self._schedule.batch_size,
-            cache_refresh_epochs=self._supply.epochs_each,
+            samples=len(cache),
+            cubes=cache.content,
+            acquisition=cache.acquisition,
         )
-        if found is not None and (differ := differences(found, self._training)):
-            self._make_room("; ".join(differ), set_aside=set_aside)
-            found = None
+        found = self._going_on(found, asdict(self._training), set_aside=set_aside)
         if found is not None:
             self._resume(found)
         else:
@@ -116,7 +116,13 @@ class Trainer:
             raise UserError(f"acc_batches {section.acc_batches} cannot split a batch_size of {batch_size}")
         return Schedule(samples, batch_size, section.acc_batches, section.epochs, self._seed)
 
-    def _make_room(self, differ: str, *, set_aside: bool) -> None:
+    def _going_on(
+        self, found: dict[str, Any] | None, known: Mapping[str, Any], *, set_aside: bool
+    ) -> dict[str, Any] | None:
+        """The checkpoint, if it is of the training of which this is known; else room is made for a new one."""
+        if found is None or not (named := differences(found, known)):
+            return found
+        differ = "; ".join(named)
         if not set_aside:
             raise UserError(
                 f"{self._folder}: its checkpoints are of another training ({differ}): "
@@ -124,6 +130,7 @@ class Trainer:
             )
         kept = on_first_rank(self._world, self._exports.set_aside)
         log.warn(f"{self._folder} held another training ({differ}): it lies in {kept} now, and this one begins")
+        return None
 
     def _resume(self, found: dict[str, Any]) -> None:
         self._learner.restore(found)

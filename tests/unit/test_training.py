@@ -54,6 +54,16 @@ def test_a_training_does_not_go_on_with_other_tilts(tmp_path: Path) -> None:
         train(cubes(tmp_path, tilts_deg=((-40.0, 60.0),)), tmp_path / "maps", epochs=3)
 
 
+def test_another_network_is_refused_before_cubes_are_cut(tmp_path: Path) -> None:
+    train(cubes(tmp_path), tmp_path / "maps")
+    setup, uncut = (
+        setup_of(REFINE.model_copy(update={"arch": "unet-small"})),
+        Supply(lambda _: pytest.fail("cut"), None),
+    )
+    with pytest.raises(UserError, match="arch was unet-tiny and is unet-small"):
+        Trainer(setup, uncut, None, tmp_path / "maps", World(), seed=0).train(restart=False)
+
+
 def test_a_copy_of_the_same_tomograms_goes_on(tmp_path: Path) -> None:
     (tmp_path / "copy").mkdir()
     train(cubes(tmp_path), tmp_path / "maps")
