@@ -15,6 +15,10 @@ class UserError(IsonetError):
     exit_code = 64
 
 
+class DiskFull(IsonetError, OSError):  # noqa: N818
+    """A disk, or what a quota leaves of it, has no room for what was to be written."""
+
+
 class LaunchError(IsonetError):
     """The ranks that run are not the ranks that were asked for; exit code 70."""
 

@@ -99,11 +99,16 @@ _work = Work()
 _news = threading.Event()
 
 
+def turn_to(stage: str) -> None:
+    """A stage has its turn: it may be done already, or fail before it begins."""
+    vars(_work).update(vars(Work(stage, began=time.time(), moved=time.time())))
+    _news.set()
+
+
 def begin(stage: str, message: str) -> None:
     """A stage begins, which is one line."""
-    vars(_work).update(vars(Work(stage, began=time.time(), moved=time.time())))
+    turn_to(stage)
     info(message)
-    _news.set()
 
 
 def expect(total: float, unit: str, *, first: float = 0.0) -> None:
@@ -167,7 +172,8 @@ def start_logging(*, rank: int, file: Path | None = None) -> None:
     """Rank 0 talks to stderr; every rank writes its own `file` if one is given. Calling it again replaces both."""
     for handler in list(_LOGGER.handlers):
         _LOGGER.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # what found no room on the disk
+            handler.close()
     _LOGGER.setLevel(logging.INFO)
     _LOGGER.propagate = False
     if rank == 0:
@@ -176,7 +182,14 @@ def start_logging(*, rank: int, file: Path | None = None) -> None:
         _LOGGER.addHandler(logging.NullHandler())
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        _add(logging.FileHandler(file))
+        _add(_LogFile(file))
+
+
+class _LogFile(logging.FileHandler):
+    """A log that a full disk does not make a traceback of each line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """The work is more important."""
 
 
 def _add(handler: logging.Handler) -> None:

@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -18,7 +18,7 @@ from typing import Any
 
 from isonet2 import __version__, log
 from isonet2.errors import Interrupted, IsonetError, LaunchError, UserError
-from isonet2.io.atomic import appeared, sweep, write_text
+from isonet2.io.atomic import appeared, naming_full_disks, sweep, write_text
 from isonet2.io.lock import holding
 from isonet2.io.sealed import read_sealed, write_sealed
 from isonet2.job.models import STAGES, Extract, Job
@@ -28,6 +28,7 @@ from isonet2.parallel.launchers import is_first_rank
 from isonet2.parallel.memory import forget_peak, peak_memory_gb
 from isonet2.parallel.stopping import Stop, time_to_stop
 from isonet2.parallel.world import World, gpu_doubts
+from isonet2.report import words
 from isonet2.report.check_record import FOLDER as CHECKED
 from isonet2.report.progress import PROGRESS, telling
 from isonet2.report.provenance import write_records
@@ -63,22 +64,26 @@ def run(
         on_first_rank(world, lambda: stack.enter_context(holding(job.folder)))
         stack.enter_context(telling(job.folder / PROGRESS, world))
         stack.enter_context(_leaving_a_verdict(job.folder, world))
+        stack.enter_context(naming_full_disks(job.folder, *_own_folders(job)))
         on_first_rank(world, lambda: sweep(_own_folders(job)))
         earlier = on_first_rank(world, lambda: resolved_job(job.folder))
         job = with_batch_sizes(job, fixed_batch_sizes(job, None if restart else earlier, world.size))
         hosts = all_gather(world, socket.gethostname())
         on_first_rank(world, lambda: write_records(job, world, hosts, earlier))
-        key, checked = "", False
+        key, doubts = "", None
         for name in _up_to(job, wanted[-1]):
+            log.turn_to(name)
             if name in wanted:
-                if name in _LONG and not checked:
-                    check_in_run(job, world, wanted, force=force or always)
-                    checked = True
+                if name in _LONG and doubts is None:
+                    doubts = check_in_run(job, world, wanted, force=force or always)
                 how = {"restart": True} if restart and name in _RESTARTED else {}
                 how |= {"set_aside": True} if always and name in job.trainings else {}
                 key, found[name] = _run_stage(name, job, world, key, how, anew=restart or always)
             else:
                 key = on_first_rank(world, partial(_finished_key, name, job, key))
+        if doubts:
+            report = f" and {job.path(job.report.output)}" if job.report else ""
+            log.warn(f"check: had {words.count(doubts, 'doubt')} at first: see {job.folder / CHECKED}{report}")
     return found
 
 
@@ -104,6 +109,7 @@ def predict_tomogram(job: Job, index: int) -> None:
             on_first_rank(world, lambda: stack.enter_context(holding(job.folder, together=True)))
             stack.callback((notes / f"{index}.running").unlink, missing_ok=True)
             stack.enter_context(telling(notes / f"{index}.running", world))
+            stack.enter_context(naming_full_disks(job.folder, *_own_folders(job)))
             earlier = on_first_rank(world, lambda: resolved_job(job.folder))
             job = with_batch_sizes(job, fixed_batch_sizes(job, earlier, world.size))
             key = ""
@@ -115,7 +121,8 @@ def predict_tomogram(job: Job, index: int) -> None:
         note("stopped", f"{error}\n{error.progress}")
         raise
     except Exception as error:
-        note("fail", str(error))
+        with suppress(OSError):
+            note("fail", str(error))
         raise
 
 
@@ -175,8 +182,11 @@ def _leaving_a_verdict(folder: Path, world: World) -> Iterator[None]:
     """Says how the run ended: the code, a sentence, and a word that is another one whenever something was finished
     since the last time."""
     code, sentence, progress = 0, "done", ""
+    spare = folder / "logs" / ".spare"
     if world.rank == 0:  # that of an earlier run is not true any more
         (folder / "logs" / "verdict").unlink(missing_ok=True)
+        with suppress(OSError):
+            spare.write_bytes(os.urandom(1 << 16))  # 64 kB, not to be compressed, for last words on a full disk
     try:
         yield
     except BaseException as error:
@@ -187,7 +197,9 @@ def _leaving_a_verdict(folder: Path, world: World) -> Iterator[None]:
     finally:
         world.stop.forget()  # by each rank: the first may have been killed
         if world.rank == 0:
-            _write_verdict(folder, code, sentence, progress)
+            spare.unlink(missing_ok=True)
+            with suppress(OSError):
+                _write_verdict(folder, code, sentence, progress)
 
 
 def _own_folders(job: Job) -> list[Path]:

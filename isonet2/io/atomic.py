@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import re
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from isonet2.errors import UserError
+from isonet2.errors import DiskFull, IsonetError, UserError
 from isonet2.job.container import missing_hint
 
 _PART = re.compile(r"\..*\.\d+\.part(\.[^.]*)?")
 _LOOK_S = 0.2
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_LITTLE_BYTES = 1 << 20
 
 
 @contextmanager
@@ -28,9 +32,10 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     part = _neighbour(path)
     try:
-        yield part
-        _fsync(part)
-        part.replace(path)
+        with naming_full_disks(path.parent):  # before the neighbour goes, and makes room
+            yield part
+            _fsync(part)
+            part.replace(path)
     except BaseException:
         _remove(part)
         raise
@@ -44,15 +49,59 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     part = _neighbour(path)
     part.mkdir()
     try:
-        yield part
-        for written in (*part.rglob("*"), part):
-            _fsync(written)
-        _remove(path)
-        part.replace(path)
+        with naming_full_disks(path.parent):
+            yield part
+            for written in (*part.rglob("*"), part):
+                _fsync(written)
+            _remove(path)
+            part.replace(path)
     except BaseException:
         _remove(part)
         raise
     _fsync(path.parent)
+
+
+@contextmanager
+def naming_full_disks(*folders: Path) -> Iterator[None]:
+    """DiskFull in place of what the block raises if that says so, anywhere in its chain, or if it says nothing of a
+    cause (torch's RuntimeError, numpy's short write) and one of the `folders` takes not even a megabyte more."""
+    try:
+        yield
+    except IsonetError:
+        raise
+    except Exception as error:
+        known = _first_full(error)
+        if known is None and getattr(error, "errno", None) is not None:
+            raise
+        folder = next((folder for folder in folders if _full(folder)), None)
+        if folder is None:
+            if known is None:
+                raise
+            folder = Path(known.filename).parent if known.filename else folders[0]
+        while folder.name.startswith("."):  # where parts of files are
+            folder = folder.parent
+        raise DiskFull(f"disk full: {folder}: make room; the same command goes on") from error
+
+
+def _first_full(error: BaseException | None) -> OSError | None:
+    """What of the errors that led to this one says that a disk is full, or a quota."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _full(folder: Path) -> bool:
+    """Whether it takes not even a megabyte more, which is asked by writing it: quotas show in no other way."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(os.urandom(_LITTLE_BYTES))  # what can be compressed might find room
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error.errno in _FULL
+    return False
 
 
 def _neighbour(path: Path) -> Path:

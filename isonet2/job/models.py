@@ -79,7 +79,7 @@ class Report(Section):
     )
     with_comparison: bool = option(
         True,
-        "also write, of each tomogram, a picture of slices (PNG) and a movie through z (GIF), raw beside corrected",
+        "also write, of each tomogram, a picture of slices (PNG) and a movie through y (GIF), raw beside corrected",
     )
     comparison_dir: str = option("comparison", "folder for these")
 

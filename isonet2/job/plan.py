@@ -18,6 +18,8 @@ SAMPLES_BY_DEFAULT = 3000  # cubes over all tomograms, where number_subtomos is 
 _WIDEST_HALO = 160  # voxels that deconv reads around a chunk at the most
 PROCESS_BYTES = 450e6  # interpreter, torch, h5py and what they allocate once
 _BYTES_PER_PARAMETER = 5 * 4  # weight, gradient, two moments of AdamW, average
+_SAVED_BYTES_PER_PARAMETER = {"adamw": 4 * 4, "muon": 3 * 4}  # no gradient; muon has one moment, but for few of them
+_FILE_BYTES, _PICTURE_BYTES = 2e5, 1e6  # what torch adds to the tensors of a file; a preview
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Plan:
     training_steps: int | None = None
     training_time: str | None = None
     """In words, and by what: nobody can say it of a machine that has not done it."""
+    training_bytes: int | None = None
     cache_bytes: int | None = None
     mask_bytes: int | None = None
     prediction_bytes: int | None = None
@@ -80,7 +83,7 @@ def make_plan(job: Job, tomograms: Sequence[TomogramFacts] | None) -> Plan:
     """
     tomograms = simulated_tomograms(job) if tomograms is None else tomograms
     ranks = job.resources.nodes * job.resources.ranks_per_node
-    training = job.refine or job.denoise
+    training, sized = job.refine or job.denoise, _of_known_size(job)
     stages = tuple(stage for stage in STAGES if getattr(job, stage) is not None)
     plan = Plan(
         folder=str(job.folder),
@@ -97,7 +100,8 @@ def make_plan(job: Job, tomograms: Sequence[TomogramFacts] | None) -> Plan:
         | {"cpus_per_rank": job.resources.threads_per_rank},
         container=job.container.model_dump() if job.container else None,
         batch_size=(training.batch_size or 2 * ranks) if training else None,
-        training_memory_bytes=_most_training_memory(job, ranks),
+        training_bytes=sum(map(training_bytes, sized)) if sized else None,
+        training_memory_bytes=max((training_memory_bytes(each, ranks) for each in sized), default=None),
         simulation_bytes=_simulation_bytes(job.simulate) if job.simulate else None,
     )
     if tomograms is not None:
@@ -111,11 +115,22 @@ def _simulation_bytes(simulate: Simulate) -> int:
     return maps * 4 * simulate.count * math.prod(simulate.size)
 
 
-def _most_training_memory(job: Job, ranks: int) -> int | None:
-    """None without a training, and where the size of a network is only known from the file that it comes from."""
-    if any(training.pretrained_model for training in job.trainings.values()):
-        return None
-    return max((training_memory_bytes(training, ranks) for training in job.trainings.values()), default=None)
+def training_bytes(training: Training) -> int:
+    """The most that a training writes into its folder: every save_interval epochs a checkpoint, a network and a
+    picture that stay, the last checkpoints, and the network as it is last and was best."""
+    exports = math.ceil(training.epochs / training.save_interval)
+    networks, checkpoints = exports + 2, exports + training.keep_checkpoints + 1
+    each = training.shape.parameters
+    saved = _SAVED_BYTES_PER_PARAMETER[training.optimizer] * each
+    pictures = exports * _PICTURE_BYTES if training.with_preview else 0
+    needed = networks * (4 * each + _FILE_BYTES) + checkpoints * (saved + _FILE_BYTES) + pictures
+    return int((2 if training.split_halves else 1) * needed)
+
+
+def _of_known_size(job: Job) -> list[Training]:
+    """The trainings; none where the size of a network is only known from the file that it comes from."""
+    trainings = list(job.trainings.values())
+    return [] if any(training.pretrained_model for training in trainings) else trainings
 
 
 def simulated_tomograms(job: Job) -> list[TomogramFacts] | None:
@@ -260,6 +275,7 @@ def plan_table(plan: Plan) -> str:
         "disk: deconvolved": plan.deconvolution_bytes,
         "disk: masks": plan.mask_bytes,
         "disk: cache": plan.cache_bytes,
+        "disk: networks": plan.training_bytes,
         "disk: predictions": plan.prediction_bytes,
         "memory of a rank: deconv": plan.deconvolution_memory_bytes,
         "memory of a rank: refine": plan.training_memory_bytes,
@@ -271,11 +287,11 @@ def plan_table(plan: Plan) -> str:
         "ranks": f"{plan.ranks} on {plan.nodes} node{'s' * (plan.nodes > 1)}{threads}",
         **{label: f"{count:,}" for label, count in counts.items() if count is not None},
         **({f"time of {_training_stage(plan)}": plan.training_time} if plan.training_time else {}),
-        **{label: _in_words(size) for label, size in sizes.items() if size is not None},
+        **{label: in_words(size) for label, size in sizes.items() if size is not None},
     }
     lines = [f"{label:<26}  {text}" for label, text in rows.items()]
     return "\n".join([*lines, *(f"warning: {warning}" for warning in plan.warnings)])
 
 
-def _in_words(size_bytes: int) -> str:
+def in_words(size_bytes: int) -> str:
     return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"

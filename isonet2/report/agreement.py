@@ -119,7 +119,7 @@ def _directions(volumes: TomogramVolumes) -> list[_Line]:
     cones = {name: cone(axis, _HALF_ANGLE_DEG) for axis, name in enumerate(AXES)}
     frequency, found = shell_correlations(a, b, cones)
     pixel = volumes.row.pixel_size_angstrom
-    return [(f"around {name}", curve_of(frequency, fsc, pixel), AXES[name], "-") for name, fsc in found.items()]
+    return [(f"along {name}", curve_of(frequency, fsc, pixel), AXES[name], "-") for name, fsc in found.items()]
 
 
 def _picture(title: str, tomogram: str, lines: list[_Line]) -> Picture:
@@ -134,7 +134,7 @@ def _resolution_table(named: dict[str, ShellCurves], pixel_size_angstrom: float)
         found = [
             words.resolution(curves[place].resolution_angstrom(threshold), 2 * pixel_size_angstrom)
             if place in curves
-            else "empty"
+            else "–"
             for place, threshold in columns
         ]
         rows.append([name, *found])

@@ -1,4 +1,5 @@
-"""A tomogram before and after, for talks and papers: slices of all planes as a picture, and a movie through z."""
+"""A tomogram before and after, for talks and papers: slices of all planes as a picture, and a movie of
+xz, where the missing wedge shows, through y."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from isonet2.report.measures import Volume, middle_planes, round_length_nm
 from isonet2.report.plots import slices_figure
 from isonet2.report.tomogram import TomogramVolumes
 
-_DPI = 220
+_DPI = 180
 _FRAMES = 60
 _FRAME_MS = 100
 _SIDE = 420  # pixels of the longer side of a slice in a movie, or a little more
@@ -38,6 +39,7 @@ def write_comparison(volumes: TomogramVolumes, folder: Path) -> list[Path]:
             all_of_it,
             pixel_size_angstrom=row.pixel_size_angstrom,
             tilts_deg=(row.tilt_min_deg, row.tilt_max_deg),
+            title=name,
             dpi=_DPI,
         )
     pair = {"raw": volumes.raw, volumes.origin.result: volumes.result}
@@ -48,17 +50,17 @@ def write_comparison(volumes: TomogramVolumes, folder: Path) -> list[Path]:
 
 
 def frames(volumes: Mapping[str, Volume], *, pixel_size_angstrom: float) -> Iterator[Image.Image]:
-    """Grey pictures, at most 60, of xy planes of volumes (z, y, x) of one shape, side by side, from bottom to top in z.
+    """Grey pictures, at most 60, of xz planes of volumes (z, y, x) of one shape, side by side, from first to last in y.
 
     Black and white are the 1st and 99th percentile of the middle planes of a volume, in all frames the same.
     """
-    depth, height, width = next(iter(volumes.values())).shape
+    height, depth, width = next(iter(volumes.values())).shape
     limits = {name: contrast(*middle_planes(volume).values()) for name, volume in volumes.items()}
     scale = max(1, _SIDE // max(height, width))
     step = -(-depth // _FRAMES)
-    for z in range((depth - 1) % step // 2, depth, step):
+    for y in range((depth - 1) % step // 2, depth, step):
         planes = {
-            name: shrunk(volume[slice(z, z + 1), slice(None), slice(None)][0], _SIDE)
+            name: shrunk(volume[slice(None), slice(y, y + 1), slice(None)][:, 0], _SIDE)
             for name, volume in volumes.items()
         }
         panels = {
@@ -68,7 +70,7 @@ def frames(volumes: Mapping[str, Volume], *, pixel_size_angstrom: float) -> Iter
             for name, plane in planes.items()
         }
         width_nm = width * pixel_size_angstrom / 10
-        yield _frame(panels, f"z {z + 1} of {depth}", round_length_nm(width_nm), width_nm)
+        yield _frame(panels, f"xz, y {y + 1} of {depth}", round_length_nm(width_nm), width_nm)
 
 
 def _frame(panels: Mapping[str, Image.Image], place: str, bar_nm: float, width_nm: float) -> Image.Image:

@@ -56,7 +56,7 @@ def with_partners(evidence: Sequence[Evidence]) -> list[Evidence]:
 
 def room_finding(plan: Plan, *, disk: int, memory: int) -> Finding:
     """Disk and memory that a plan needs, against the bytes that there are."""
-    on_disk = (plan.cache_bytes, plan.mask_bytes, plan.prediction_bytes, plan.deconvolution_bytes)
+    on_disk = (plan.cache_bytes, plan.mask_bytes, plan.prediction_bytes, plan.deconvolution_bytes, plan.training_bytes)
     of_a_rank = (plan.training_memory_bytes, plan.prediction_memory_bytes, plan.deconvolution_memory_bytes)
     needed = sum(size or 0 for size in on_disk)
     held = plan.ranks_per_node * max(size or 0 for size in of_a_rank)

@@ -45,6 +45,7 @@ class Judged:
     halves: dict[str, ShellCurves]
     judgement: Judgement
     wedge_power: dict[str, float]
+    tilt_step_deg: float
 
     def told(self) -> dict[str, Any]:
         """For programs: by region a state and a sentence; null where there is no number."""
@@ -72,6 +73,7 @@ def judged(volumes: TomogramVolumes) -> Judged:
         halves=halves,
         judgement=judge(volumes, halves) if volumes.result is not None else Judgement({}, math.nan, {}),
         wedge_power={label: wedge_power_ratio(crop, volumes.tilts_deg) for label, crop in crops.items()},
+        tilt_step_deg=volumes.row.tilt_step_deg,
     )
 
 

@@ -63,14 +63,25 @@ def _data(tomograms: Sequence[Judged], total: int) -> Iterator[str]:
     alike = all((t.shape, t.pixel_size_angstrom, t.tilts_deg) == (one.shape, one.pixel_size_angstrom, one.tilts_deg)
                 for t in tomograms)  # fmt: skip
     halves = ", each as two half maps," if all("raw" in t.halves for t in tomograms) else ""
-    size = (
-        f" of {words.size(one.shape)} voxels (z × y × x) at {one.pixel_size_angstrom:.4g} Å per voxel, from tilts of "
-        f"{words.tilts(*one.tilts_deg)}"
-    )
+    size = f" of {words.size(one.shape)} voxels (z × y × x) at {one.pixel_size_angstrom:.4g} Å per voxel"
     if not alike:
         pixels = sorted({t.pixel_size_angstrom for t in tomograms})
         size = f" at {' to '.join(f'{p:.4g}' for p in dict.fromkeys((pixels[0], pixels[-1])))} Å per voxel"
-    yield f"The data were {words.count(total, 'tomogram')}{size}{halves or ','} with protein dark."
+    about = f"{size}, from {_tilts(tomograms)}{halves or ','}"
+    yield f"The data were {words.count(total, 'tomogram')}{about} with protein dark."
+
+
+def _tilts(tomograms: Sequence[Judged]) -> str:
+    """As in: tilts of −60° to 60° and −51° to 60° in steps of 3°."""
+    ranges = list(dict.fromkeys(words.tilts(*one.tilts_deg) for one in tomograms))
+    steps = _range([one.tilt_step_deg for one in tomograms])
+    return f"tilts of {' and '.join(ranges) if len(ranges) < 4 else _widest(tomograms)} in steps of {steps}°"
+
+
+def _widest(tomograms: Sequence[Judged]) -> str:
+    """As in: −60 to −51° up to 60°."""
+    first, last = zip(*(one.tilts_deg for one in tomograms), strict=True)
+    return f"{_range(first)}° up to {_range(last)}°".replace("-", "−")
 
 
 def _preparation(job: Job, records: RunRecords, cite: Citations) -> Iterator[str]:
@@ -114,6 +125,8 @@ def _training(job: Job, records: RunRecords, stage: str, cite: Citations) -> Ite
     )
     if section.CTF_mode:
         yield f"For the CTF {cite('ctf')}, {_CTF[section.CTF_mode]}."
+    elif not records.facts("deconv"):
+        yield "The CTF was left as it was in the tomograms."
     if held_out:
         were = "was" if held_out == 1 else "were"
         yield f"Another {words.count(held_out, 'cube')} {were} held out to watch progress."
@@ -166,8 +179,9 @@ def _quality(tomograms: Sequence[Judged], scores: Scores, cite: Citations) -> It
     shares = [100 * t.judgement.share for t in tomograms if math.isfinite(t.judgement.share)]
     if shares:
         yield (
-            f"In the measured region the predictions reached {_range(shares)} % of the Fourier shell correlation "
-            f"{cite('fsc')} with the half map they had not seen that its noise allows {cite('frank', 'rosenthal')}."
+            f"In the measured region the Fourier shell correlation {cite('fsc')} of the prediction from one half map "
+            f"with the other half map was, on average over the shells, {_range(shares)} % of the square root of that "
+            f"of the two half maps, the highest value that their noise allows {cite('frank', 'rosenthal')}."
         )
     limits = [t.judgement.verdicts["missing wedge"] for t in tomograms if t.judgement.verdicts]
     found = [verdict.limit_angstrom for verdict in limits if verdict.state in ("good", "caution")]

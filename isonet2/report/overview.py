@@ -17,7 +17,13 @@ from isonet2.report.support import Finding, State
 from isonet2.report.tomogram import Scores
 
 _PLACES = {"cc": "overall", "cc_measured": "in the measured region", "cc_wedge": "inside the wedge"}
-_STATES: dict[str, State] = {"converged": "good", "learning": "caution", "overfitting": "bad", "unknown": "unknown"}
+_STATES: dict[str, State] = {
+    "converged": "good",
+    "learning": "caution",
+    "perhaps": "caution",
+    "overfitting": "bad",
+    "unknown": "unknown",
+}
 _MOST_POINTERS = 6
 _WORST: tuple[State, ...] = ("bad", "caution", "unknown", "good")
 
@@ -225,13 +231,13 @@ def _key_numbers(records: RunRecords, tomograms: list[Judged], scores: Scores) -
     if result := result_of(scores):
         for key, place in _PLACES.items():
             before, after = (words.correlation(scores[name][key]) for name in ("raw", result))
-            numbers.append(KeyNumber(f"{before} → {after}", f"correlation with the truth {place}"))
+            numbers.append(KeyNumber(f"{before} → {after}", f"correlation with the truth {place}: 1 would be perfect"))
     else:
         numbers += _wedge_power(tomograms)
     shares = [one.judgement.share for one in tomograms if math.isfinite(one.judgement.share)]
     if shares:
-        mean = words.percent(sum(shares) / len(shares))
-        numbers.append(KeyNumber(mean, "of the agreement with the other half that its noise allows"))
+        label = "of the agreement with the other half that its noise allows: 100 % would be perfect"
+        numbers.append(KeyNumber(words.percent(sum(shares) / len(shares)), label))
     done = [record for record in records.stages if record.finished]
     if done:
         numbers.append(KeyNumber(log.duration(sum(record.seconds for record in done)), "all stages"))
@@ -247,7 +253,8 @@ def _wedge_power(tomograms: list[Judged]) -> list[KeyNumber]:
         ratios = [ratio for one in tomograms for label, ratio in one.wedge_power.items() if label in labels]
         if ratios:
             means.append(f"{sum(ratios) / len(ratios):.2f}")
-    return [KeyNumber(" → ".join(means), "power inside the wedge over power where the tilts measured")] if means else []
+    label = "power inside the wedge over power where the tilts measured: at 1 it is as full"
+    return [KeyNumber(" → ".join(means), label)] if means else []
 
 
 def _peak(records: RunRecords) -> float:

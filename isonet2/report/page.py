@@ -17,6 +17,7 @@ from isonet2.report.images import data_uri, smaller_png
 from isonet2.report.input_check import InputCheck
 from isonet2.report.judgement import Judged
 from isonet2.report.methods import methods
+from isonet2.report.next_steps import next_steps
 from isonet2.report.origin import SAME_NETWORK
 from isonet2.report.overview import overview
 from isonet2.report.plots import COLOURS, epoch_figure, loss_figure
@@ -92,6 +93,7 @@ def render_page(
             comparisons=comparisons,
             check=check,
         ),
+        next_steps=next_steps(job, records, tomograms, convergence),
         methods=methods(job, records, tomograms, total=total, scores=scores),
         records=records,
         longest_s=max((record.seconds for record in records.stages), default=0.0),
@@ -115,14 +117,15 @@ def _pictures(course: Course) -> list[Picture]:
     """The loss, then every other number that the epochs, and the previews, have recorded."""
     epochs, previews = course.epochs, course.previews
     held_out = "; dashed: of cubes that were held out" if course.held_out_losses else ""
-    pictures = [picture("Loss", loss_figure(epochs), f"loss of each epoch and its parts{held_out}")]
+    title, alt = "Loss; the first epoch may lie above the frame", f"loss of each epoch and its parts{held_out}"
+    pictures = [picture(title, loss_figure(epochs), alt)]
     regions = {f"val_fsc_{place}": (_PLACES[place], colour) for place, colour in COLOURS.items()}
     if any(key in line for line in epochs for key in regions):
         title = f"Held-out cubes: predicted halves ({SAME_NETWORK})"
         pictures.append(
             picture(
                 title,
-                epoch_figure(epochs, regions, "mean FSC of the two"),
+                epoch_figure(epochs, regions, "FSC, mean over the shells"),
                 "Fourier shell correlation of predicted halves of held-out cubes",
             )
         )
@@ -133,7 +136,7 @@ def _pictures(course: Course) -> list[Picture]:
     compared = [line for line in previews if "cc_halves_measured" in line]
     if len(compared) > 1:
         places = {f"cc_halves_{place}": (_PLACES[place], colour) for place, colour in COLOURS.items()}
-        figure = epoch_figure(compared, places, "correlation of the two")
+        figure = epoch_figure(compared, places, "correlation")
         title = f"Previews: predicted halves ({SAME_NETWORK})"
         pictures.append(picture(title, figure, "correlation of the predictions of the two halves at each preview"))
     return pictures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator
 
 from isonet2.report.images import contrast, grey, spectrum_contrast
 from isonet2.report.measures import (
@@ -24,6 +25,7 @@ from isonet2.report.measures import (
     power_spectrum_xz,
     round_length_nm,
 )
+from isonet2.report.words import tilts
 
 TEXT, _FAINT = "#22272e", "#c9ced6"
 COLOURS = {"measured": "#2f7fd1", "wedge": "#d9730d"}  # told apart by all eyes
@@ -46,28 +48,45 @@ def new_figure(width_inch: float, height_inch: float) -> Figure:
 
 def loss_figure(lines: Iterable[Mapping[str, Any]]) -> Figure:
     """The loss by epoch, from the lines of metrics.jsonl: all of it, and its parts in the measured region and the
-    wedge, if it has both; dashed on cubes that were held out."""
+    wedge, if it has both, each on an axis of its own; dashed on cubes that were held out. The first epoch, in which
+    the loss falls most, may lie above what is drawn."""
     epochs = [line for line in lines if line.get("kind") == "epoch"]
-    parts: dict[str, tuple[str, str | None]] = {"loss": ("loss: what training makes small", None)}
+    parts = {"loss": ("loss: what training makes small", TEXT)}
     if any(line.get("loss_wedge") for line in epochs):
         parts |= {f"loss_{place}": (_PARTS[place], colour) for place, colour in COLOURS.items()}
-    if any("val_loss" in line for line in epochs):
-        held_out = {f"{_HELD_OUT}{key}": ("", colour) for key, (_, colour) in parts.items()}
-        parts |= held_out | {f"{_HELD_OUT}loss": ("dashed: the same, of cubes that are never trained on", None)}
-    return epoch_figure(epochs, parts, "loss (no unit; less is better)", logarithmic=True)
+    figure = new_figure(3.7, 1.3 + 1.2 * len(parts))
+    grid = figure.subplots(len(parts), sharex=True, squeeze=False)[:, 0]
+    for axes, (key, (title, colour)) in zip(grid, parts.items(), strict=True):
+        late = []
+        for name, style in ((key, "-"), (f"{_HELD_OUT}{key}", "--")):
+            x, y = _by_epoch(epochs, name)
+            label = "held-out cubes" if style == "--" else "training cubes"
+            if x.size:
+                axes.plot(x, y, style, color=colour, label=label, marker="o" if x.size < 30 else "", markersize=3)
+            late += y[1 if x.size > 2 else 0 :].tolist()
+        if late:
+            margin = 0.1 * (max(late) - min(late)) or 0.1 * abs(max(late))
+            axes.set_ylim(min(late) - margin, max(late) + margin)
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _dress(axes, "", "")
+        axes.set_title(title, fontsize=8, color=TEXT, loc="left")
+    grid[-1].set_xlabel("epoch (all training cubes once)", color=TEXT, fontsize=9)
+    figure.supylabel("loss (no unit; less is better)", color=TEXT, fontsize=9)
+    if len(grid[0].lines) > 1:
+        handles, labels = grid[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8, labelcolor=TEXT, frameon=False)
+    return figure
 
 
 def epoch_figure(
     lines: Sequence[Mapping[str, Any]],
     parts: Mapping[str, tuple[str, str | None]],
     y_label: str,
-    *,
-    logarithmic: bool = False,
 ) -> Figure:
     """Numbers by epoch, from lines of metrics.jsonl; `parts`: the label and colour (None: that of text) of each key.
 
-    What was measured on held-out cubes is dashed. The y axis starts at zero; it is logarithmic if asked for and if all
-    values are positive.
+    What was measured on held-out cubes is dashed. The y axis starts at zero.
     """
     labels = sum(bool(label) for label, _ in parts.values())
     figure = new_figure(3.7, 2.5 + 0.2 * (labels if labels > 1 else 0))
@@ -79,13 +98,7 @@ def epoch_figure(
         marker = "o" if x.size < 30 else ""
         axes.plot(x, y, style, color=colour or TEXT, label=label or None, marker=marker, markersize=3)
         smallest = min(smallest, y.min(initial=np.inf))
-    if logarithmic and 0 < smallest < np.inf:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    else:
-        axes.set_ylim(min(0, smallest), 1.05 * axes.get_ylim()[1])
+    axes.set_ylim(min(0, smallest), 1.05 * axes.get_ylim()[1])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _dress(axes, "epoch (all training cubes once)", y_label)
     if labels > 1:
@@ -122,28 +135,39 @@ def slices_figure(
     title: str = "",
     dpi: int = PREVIEW_DPI,
 ) -> None:
-    """Write a PNG to `path`: a row for each volume; columns xy, xz, yz (z and y upwards) and the xz power spectrum.
+    """Write a PNG to `path`: a row for each volume, of xy, xz above yz (z and y upwards) and the xz power spectrum.
 
     Volumes (z, y, x) of one shape, all planes at one scale; black and white are the 1st and 99th percentile of the
     planes of a row. The lines in the spectrum are the ends of the measured region, its edge is Nyquist.
     """
     z, y, x = next(iter(volumes.values())).shape
     bar_nm = round_length_nm(min(x, y) * pixel_size_angstrom / 10)
-    row_inch = _WIDTH_INCH * max(y, z) / (2 * x + 2 * y) + 0.1
-    figure = new_figure(_WIDTH_INCH, len(volumes) * row_inch + 0.3 + 0.3 * bool(title))
-    grid = figure.subplots(len(volumes), 4, width_ratios=(x, x, y, y), squeeze=False)
-    for row, (name, volume) in zip(grid, volumes.items(), strict=True):
+    wide, tall = max(x, y), max(y, 2 * z)
+    row_inch = _WIDTH_INCH * tall / (x + wide + tall) + 0.25
+    figure = new_figure(_WIDTH_INCH, len(volumes) * row_inch + 0.2 + 0.3 * bool(title))
+    grid = figure.add_gridspec(len(volumes), 3, width_ratios=(x, wide, tall))
+    rows = []
+    for number in range(len(volumes)):
+        part = z + 0.08 * tall  # with the room that its name takes
+        stack = grid[number, 1].subgridspec(3, 1, height_ratios=(part, part, max(tall - 2 * part, 1e-3)))
+        places = (grid[number, 0], stack[0], stack[1], grid[number, 2])
+        rows.append([figure.add_subplot(place) for place in places])
+    for row, (name, volume) in zip(rows, volumes.items(), strict=True):
         planes = middle_planes(volume)
         low, high = contrast(*planes.values())
         for axes, plane in zip(row, PLANES, strict=False):
-            axes.imshow(grey(planes[plane], low, high), cmap="gray", vmin=0, vmax=255, origin="lower")
+            axes.imshow(grey(planes[plane], low, high), cmap="gray", vmin=0, vmax=255, origin="lower",
+                        interpolation="hanning")  # fmt: skip
             _draw_scale_bar(axes, planes[plane].shape, bar_nm, pixel_size_angstrom)
         _draw_spectrum(row[3], power_spectrum_xz(middle(volume)), tilts_deg)
+        for axes in row[1:3]:
+            axes.set_xlim(-0.5, wide - 0.5)  # or the shorter of the two would be larger
         row[0].set_ylabel(name, fontsize=11)
-    for axes, name in zip(grid[0], (*PLANES, "power spectrum, xz"), strict=True):
-        axes.set_title(name, fontsize=11)
-    for axes in grid.flat:
-        axes.set(xticks=(), yticks=())
+        for axes, plane in zip(row, (*PLANES, "power spectrum, xz"), strict=True):
+            axes.set_title(plane, fontsize=9)
+    rows[-1][3].set_xlabel(f"lines: declared tilts {tilts(*tilts_deg)}", color=COLOURS["wedge"], fontsize=9)
+    for axes in chain.from_iterable(rows):
+        axes.set(xticks=(), yticks=(), anchor="N")
         axes.spines[:].set_visible(False)
     if title:
         figure.suptitle(title, fontsize=11)
@@ -158,7 +182,8 @@ def wedge_border(tilt_deg: float) -> tuple[float, float]:
 
 def _draw_spectrum(axes: Axes, logarithm: npt.NDArray[np.float64], tilts_deg: tuple[float, float]) -> None:
     image, box = grey(logarithm, *spectrum_contrast(logarithm)), (-0.5, 0.5, -0.5, 0.5)
-    axes.imshow(image, cmap="gray", vmin=0, vmax=255, origin="lower", extent=box, aspect="equal")
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255, origin="lower", extent=box, aspect="equal",
+                interpolation="hanning")  # fmt: skip
     for tilt_deg in tilts_deg:
         kx, kz = wedge_border(tilt_deg)
         axes.plot((-kx, kx), (-kz, kz), color=COLOURS["wedge"], linewidth=1.5)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from isonet2 import log
+from isonet2.errors import Interrupted, IsonetError
 from isonet2.report import words
 from isonet2.report.status import Current, RankLog, StageStatus, State, Status, Training
 
@@ -43,6 +45,14 @@ class Look:
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if style and self.colours else text
 
 
+def raise_how_it_ended(status: Status, *, sentence: str) -> None:
+    """Interrupted if the run was stopped, IsonetError if it failed or seems dead: a script knows these exit codes."""
+    if status.state == "stopped":
+        raise Interrupted(sentence)
+    if status.state in ("failed", "lost"):
+        raise IsonetError(sentence)
+
+
 def has_unicode(encoding: str | None, environment: Mapping[str, str]) -> bool:
     """Whether characters beyond ASCII may be shown: both Python and the locale say UTF-8."""
     locale = environment.get("LC_ALL") or environment.get("LC_CTYPE") or environment.get("LANG") or ""
@@ -62,7 +72,9 @@ def change(status: Status, *, percent: int = 1) -> str:
     """How far it is, in one line for a log: in steps of `percent`, so that one can tell whether anything is new."""
     now, trained = status.current, _trained_now(status)
     parts: list[str] = []
-    if status.state != "running":
+    if status.state == "waiting" and status.sentence:
+        pass  # which says it
+    elif status.state != "running":
         parts += [status.state]
     elif now is not None:
         parts += [f"{now.stage}: {now.done * 100 // now.total // percent * percent} %" if now.total else now.stage]
@@ -128,7 +140,8 @@ def _head(status: Status, look: Look) -> list[str]:
     states = {"waiting": "waiting for its next step" if status.started else "not begun yet", "lost": "seems dead"}
     lines = [look.line(f"{status.folder}: {states.get(status.state, status.state)}", "bold")]
     if status.sentence:
-        lines.append(look.line(f"  {status.sentence}", _COLOURS[status.state]))
+        whole = textwrap.wrap(status.sentence, max(1, look.width - 2))
+        lines += [look.line(f"  {line}", _COLOURS[status.state]) for line in whole]
     if status.started:
         ranks = words.count(status.ranks or 1, "rank")
         line = f"  {ranks} on {status.host} ({status.device}), since {status.started[:19].replace('T', ' ')}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from isonet2.report.records import Course, read_records, stage_path
 _RANKS = 64  # whose logs are looked at
 _TAIL_BYTES = 4096
 _LINES = 5
+_LITTLE_BYTES = 1 << 20
 _DAMAGED = (OSError, ValueError, KeyError, TypeError)
 
 State = Literal["waiting", "running", "done", "stopped", "failed", "lost"]
@@ -138,8 +140,10 @@ def read_status(run: str | Path = ".") -> Status:
     state = _state(stages, told, code)
     if state == "lost" and told:
         cure = "it is gone; the same command goes on" if told.gone else "look for it there"
+        if shutil.disk_usage(folder).free < _LITTLE_BYTES:  # of which it had no room to tell
+            cure = "the disk is full: make room; the same command goes on"
         sentence = f"no sign of life of process {told.process} on {told.host} since {_iso(told.updated)}: {cure}"
-    stages = [_renamed(stage, state) for stage in stages]
+    stages = [replace(stage, state=state) if stage.state == "running" else stage for stage in stages]  # one fate
     return Status(
         format=1,
         folder=str(folder),
@@ -234,11 +238,6 @@ def _state(stages: Sequence[StageStatus], told: Told | None, code: int | None) -
     if told is not None and not told.ended and code is None:
         return "lost" if told.lost else "running"
     return "done" if stages and all(stage.state == "done" for stage in stages) else "waiting"
-
-
-def _renamed(stage: StageStatus, state: State) -> StageStatus:
-    """A stage that was begun shares the fate of the run."""
-    return replace(stage, state=state) if stage.state == "running" else stage
 
 
 def _courses(job: Job, stages: Sequence[StageStatus]) -> list[Course]:

@@ -106,7 +106,10 @@ def _verdict_on_halves(found: Consistency, gain_is_free: bool) -> Verdict:
             "caution", f"{_KEEPS}, but blurred or faint", f"{kept} of the amplitude of the signal is left; {reaches}."
         )
     return Verdict(
-        "good", _KEEPS, f"{reaches}; {neither} of its power there is neither signal nor noise, {noise} is noise."
+        "good",
+        _KEEPS,
+        f"{reaches}; {neither} of its power there is neither signal nor noise (added or distorted by the network), "
+        f"{noise} is noise.",
     )
 
 
@@ -166,17 +169,19 @@ def wedge_verdict(
         reason = _why_not(curves, filling, who, data_limit_angstrom)
         return Verdict("bad", "Not supported", f"{reason}. {_NEW_ALONG_Z}")
     to = f"{limit:.3g} Å"
-    beyond = f"What the map shows along z beyond {to} is not to be interpreted."
+    capped = limit <= data_limit_angstrom  # they agree further, where nothing was measured to tell
+    agree = f"as far as the raw halves have signal, {to}" if capped else f"up to {to}"
+    finer = f"What the map shows along z finer than {to} is not to be interpreted."
     if one_map or not origin.independent:
         doubt = _SAME_NOISE if origin.independent else _MAYBE_SHARED if origin.two_networks else _SAME_MAKER
-        return Verdict("unknown", _UNKNOWN, f"{who} agree up to {to}, but {doubt}. {beyond}", limit)
+        return Verdict("unknown", _UNKNOWN, f"{who} agree {agree}, but {doubt}. {finer}", limit)
     measured = curves["measured"].resolution_angstrom(LEAST_AGREEMENT)
     only = limit > _ONLY * measured
     return Verdict(
         "caution" if only else "good",
         f"Supported only up to {to}" if only else f"Supported up to {to}",
-        "to there two networks, each of which saw one half of the specimen, agree and fill it"
-        f"{f' (in the measured region they agree up to {measured:.3g} Å)' if only else ''}. {beyond} Even this does "
+        f"{agree}, two networks, each of which saw one half of the specimen, agree and fill it"
+        f"{f' (in the measured region they agree up to {measured:.3g} Å)' if only else ''}. {finer} Even this does "
         "not exclude a bias that both share.",
         limit,
     )

@@ -82,14 +82,25 @@ def _reason(job: Job, row: TomogramRow, named: str | None, *, finished: bool) ->
 
 def _again(job: Job, records: RunRecords) -> list[str]:
     """What goes on with predict: the job file, if predict was run by that."""
-    with suppress(UserError):
-        there = load_job(job.folder / "job.yaml").predict
-        if there is not None and (job.predict is None or there.model_dump() == job.predict.model_dump()):
-            return ["isonet2 run job.yaml"]
+    if by_job_file(job, "predict"):
+        return ["isonet2 run job.yaml"]
     given = job.predict.model_dump(exclude_defaults=True) if job.predict else {}
     trained = records.facts("refine").get("networks") or records.facts("denoise").get("networks", ())
     if "model" not in given:
         given |= zip(("model", "model2"), trained, strict=False)
+    return [command(job, "predict", given), f"isonet2 report {shlex.quote(job.star_file)}"]
+
+
+def by_job_file(job: Job, stage: str) -> bool:
+    """Whether job.yaml in the folder has the settings that a stage was run with, or those of one that has not run."""
+    with suppress(UserError):
+        there, ran = (getattr(one, stage) for one in (load_job(job.folder / "job.yaml"), job))
+        unset = {"batch_size"}  # a run fills it in
+        return there is not None and (ran is None or there.model_dump(exclude=unset) == ran.model_dump(exclude=unset))
+    return False
+
+
+def command(job: Job, stage: str, given: Mapping[str, Any]) -> str:
+    """The command line of a stage with these settings."""
     flags = [f"--{name} {shlex.quote(written(value))}" for name, value in given.items()]
-    star = shlex.quote(job.star_file)
-    return [" ".join(["isonet2 predict", star, *flags]), f"isonet2 report {star}"]
+    return " ".join([f"isonet2 {stage} {shlex.quote(job.star_file)}", *flags])

@@ -8,8 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 
-from isonet2.errors import Interrupted, IsonetError
-from isonet2.report.screen import Look, has_unicode, page
+from isonet2.report.screen import Look, has_unicode, page, raise_how_it_ended
 from isonet2.report.status import read_status
 
 
@@ -23,7 +22,4 @@ def status(run: str, *, as_json: bool) -> Iterator[str]:
         unicode = has_unicode(sys.stdout.encoding, os.environ)
         look = Look(shutil.get_terminal_size((100, 0)).columns, unicode=unicode, colours=False)
         yield "\n".join(page(found, look, chart_lines=0, log_lines=1))
-    if found.state == "stopped":
-        raise Interrupted(found.sentence)
-    if found.state in ("failed", "lost"):
-        raise IsonetError(found.sentence)
+    raise_how_it_ended(found, sentence=found.sentence if as_json else "")

@@ -20,7 +20,7 @@ from isonet2.io.mrc import read_header
 from isonet2.io.pairing import TOMOGRAMS, list_files
 from isonet2.io.star import TomogramRow, file_in_column, read_star, select_rows
 from isonet2.job.models import Deconv, Extract, Job, MakeMask, Predict, PrepareStar, Simulate
-from isonet2.job.plan import Plan, TomogramFacts, make_plan, too_thin
+from isonet2.job.plan import Plan, TomogramFacts, in_words, make_plan, too_thin, training_bytes
 from isonet2.job.preparing import unit_of_defocus
 from isonet2.parallel.machine import core_count, gpu_count, memory_bytes
 from isonet2.report.pace import training_time
@@ -181,20 +181,24 @@ def _made_before(job: Job, folder: str) -> bool:
 def _check_room(job: Job, plan: Plan) -> None:
     """UserError if a disk has less room than its folders still need: what lies in them counts as theirs."""
     needs = (
+        *((each.output_dir, training_bytes(each)) for each in job.trainings.values() if plan.training_bytes),
         ((job.simulate or Simulate()).output_dir, plan.simulation_bytes),
         ((job.make_mask or MakeMask()).output_dir, plan.mask_bytes),
         ((job.extract or Extract()).cache_dir, plan.cache_bytes),
         ((job.deconv or Deconv()).output_dir, plan.deconvolution_bytes),
         ((job.predict or Predict()).output_dir, plan.prediction_bytes),
     )
+    owed: dict[Path, int] = defaultdict(int)
+    for name, needed in needs:
+        owed[job.path(name)] += needed or 0
     missing: dict[int, int] = defaultdict(int)
-    for folder, needed in ((job.path(name), needed) for name, needed in needs if needed is not None):
+    for folder, needed in owed.items():
         there = next(parent for parent in (folder, *folder.parents) if parent.exists())
         disk, free = there.stat().st_dev, shutil.disk_usage(there).free
         missing[disk] += max(0, needed - _size_bytes(folder))
         if missing[disk] > free:
             raise UserError(
-                f"{folder}: {missing[disk] / 1e9:.1f} GB are needed on this disk and {free / 1e9:.1f} GB are free: "
+                f"{folder}: {in_words(missing[disk])} are needed on this disk and {in_words(free)} are free: "
                 "make room, choose another folder, or cut fewer or smaller cubes"
             )
 

@@ -8,14 +8,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from types import FrameType
 from typing import TextIO
 
 from isonet2.job.tools import Watch
-from isonet2.report.screen import Look, change, has_unicode, page
+from isonet2.report.screen import Look, change, has_unicode, page, raise_how_it_ended
 from isonet2.report.status import Status, read_status
 
 _OVER = ("done", "stopped", "failed")  # what a run does not leave by itself
+_WAITS = "waits for a run to begin here; Ctrl-C ends this"
 _NEWS_PERCENT = 10  # of a stage, for a line in a log
 _LOOK_S = 0.2  # at the terminal's size, while nothing else happens
 # The other screen of a terminal, without cursor, lines cut and not broken; and back.
@@ -23,7 +25,8 @@ _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[H", "\x1b[?7h\x1b[?25h\x1b[?1
 
 
 def watch(section: Watch) -> list[str]:
-    """Show the run until it ends, or Ctrl-C. UserError if there is none."""
+    """Show the run until it ends, or Ctrl-C. UserError if there is none; Interrupted or IsonetError, whose sentence was
+    shown, if it was stopped or failed."""
     read_status(section.run)
     stream = sys.stdout
     unicode = has_unicode(stream.encoding, os.environ) and not section.ascii
@@ -33,7 +36,8 @@ def watch(section: Watch) -> list[str]:
                 last = _renewed(section, stream, unicode=unicode)
             stream.write("\n".join(_drawn(last, unicode=unicode)) + "\n")
         else:
-            _told(section, stream)
+            last = _told(section, stream)
+        raise_how_it_ended(last, sentence="")
     return []
 
 
@@ -61,13 +65,15 @@ def _size() -> os.terminal_size:
         return os.terminal_size((80, 24))
 
 
-def _told(section: Watch, stream: TextIO) -> None:
+def _told(section: Watch, stream: TextIO) -> Status:
+    """A line for what is new until the run is over: how it ended."""
     said = ""
     for found in _looks(section):
         if (news := change(found, percent=_NEWS_PERCENT)) != said:
             stream.write(f"{time.strftime('%H:%M:%S')} {change(found)}\n")
             stream.flush()
             said = news
+    return found
 
 
 def _looks(section: Watch, until: Callable[[os.terminal_size], bool] = lambda _: False) -> Iterator[Status]:
@@ -75,7 +81,7 @@ def _looks(section: Watch, until: Callable[[os.terminal_size], bool] = lambda _:
     while True:
         size = _size()
         found = read_status(section.run)
-        yield found
+        yield found if found.started else replace(found, sentence=found.sentence or _WAITS)
         if found.state in _OVER:
             return
         again = time.monotonic() + section.every

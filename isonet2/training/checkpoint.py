@@ -29,7 +29,7 @@ class Position:
     step: int = 0
     sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0, 0.0])
     best: float = math.inf
-    """Lowest validation loss so far."""
+    """Lowest loss of held-out cubes so far."""
 
 
 @dataclass(frozen=True)

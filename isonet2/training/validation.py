@@ -19,7 +19,8 @@ from isonet2.training.learner import Learner
 
 _SHORTEST = 10  # epochs from which on a course can be judged
 _SLIGHT = 0.005  # of the loss: less is no progress
-_RISE = 0.02  # of the agreement over a fifth of the epochs: less is no progress
+_RISE = 0.0125  # of the agreement over a fifth of the epochs: less is no progress
+_CLEARLY = 2  # times these; between, two trainings that differ only by chance may differ
 
 
 def validate(
@@ -78,7 +79,7 @@ def validation_course(lines: Iterable[Mapping[str, Any]]) -> tuple[list[float], 
 
 
 def verdict(losses: Sequence[float], agreement: Sequence[float] = ()) -> dict[str, Any]:
-    """Whether training has converged, from the validation loss of each epoch: in a word, and in a sentence.
+    """Whether training has converged, from the loss of held-out cubes after each epoch: in a word, and in a sentence.
 
     Means over a fifth of the epochs are compared: the last with the lowest, and with the one before it. At the end a
     learning rate of 0 lets every course look flat, and most of the loss is noise that nothing takes away. So where
@@ -97,25 +98,28 @@ def verdict(losses: Sequence[float], agreement: Sequence[float] = ()) -> dict[st
     if recent - lowest > _SLIGHT * abs(lowest):
         return {
             "state": "overfitting",
-            "sentence": f"The validation loss was lowest at epoch {best + 1} and has risen since: "
+            "sentence": f"The loss of held-out cubes was lowest at epoch {best + 1} and has risen since: "
             "take the best network.",
         }
     middle = [sum(agreement[n * fifth : (n + 1) * fifth]) / fifth for n in (1, 2, 3)] if agreement else [0.0] * 3
-    if gain < _SLIGHT and (middle[2] - middle[0]) / 2 > _RISE:
+    rise = (middle[2] - middle[0]) / 2
+    clearly = gain > _CLEARLY * _SLIGHT or rise > _CLEARLY * _RISE
+    state, word, helps = ("learning", "Not", "would") if clearly else ("perhaps", "Perhaps not", "may")
+    if gain < _SLIGHT and rise > _RISE:
         return {
-            "state": "learning",
-            "sentence": "Not converged: the learning rate ran out while the network still learned; the predictions of "
-            f"two halves agreed to {middle[0]:.2f} at a third of the training and to {middle[2]:.2f} at two thirds. "
-            "More epochs would help.",
+            "state": state,
+            "sentence": f"{word} converged: the learning rate ran out while the network still learned; the predictions "
+            f"of two halves agreed to {middle[0]:.2f} at a third of the training and to {middle[2]:.2f} at two thirds. "
+            f"More epochs {helps} help.",
         }
     if gain < _SLIGHT:
         return {
             "state": "converged",
-            "sentence": f"Converged: over the last {fifth} epochs the validation loss fell by less than "
+            "sentence": f"Converged: over the last {fifth} epochs the loss of held-out cubes fell by less than "
             f"{100 * _SLIGHT:g} %.",
         }
     return {
-        "state": "learning",
-        "sentence": f"Not converged: over the last {fifth} epochs the validation loss fell by {100 * gain:.1f} %; "
-        "more epochs would help.",
+        "state": state,
+        "sentence": f"{word} converged: over the last {fifth} epochs the loss of held-out cubes fell by "
+        f"{100 * gain:.1f} %; more epochs {helps} help.",
     }

@@ -148,7 +148,7 @@ NAN = np.where(VOLUME > 2, np.nan, VOLUME)
          "compare: the maps differ in shape: 20×24×24 and 19×24×24"),
         (lambda: Job(refine={"epoch": 5}, epochs=3),
          "Job: refine.epoch: unknown key (did you mean 'epochs'?)\n"
-         "Job: epochs: unknown key (did you mean 'denoise.epochs'?)"),
+         "Job: epochs: unknown key (did you mean 'refine.epochs'?)"),
         (lambda: Job(refine={"iterations": 2, "epochs": 3}), "refine.epochs: given twice, before as refine.iterations"),
         (lambda: Job(refine={"epochs": "many"}), "Job: refine.epochs: got 'many', needs a whole number ≥ 1"),
         (lambda: Job(refine={"cube_size": 17}), "cube_size 17 does not fit unet-tiny"),

@@ -121,6 +121,21 @@ def test_without_arguments_only_what_looks_around_does_anything(ran, tmp_path, c
     assert sorted(path.name for path in tmp_path.iterdir()) == ["job.yaml"]
 
 
+def test_help_names_no_default_that_is_not_taken(capsys):
+    for verb, expected in (("run", False), ("deconv", False), ("validate", True)):
+        assert main([verb, "--help"]) == 0
+        position = capsys.readouterr().out.partition("By position, or by name:")[2].partition("Options:")[0]
+        assert ("default job.yaml" in position or "default tomograms.star" in position) is expected
+
+
+def test_a_long_path_of_the_launcher_breaks_no_column(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert main(["--help"]) == 0
+    lines = capsys.readouterr().out.split("tomoset/job.yaml    check it")[1].splitlines()[1:]
+    assert lines[0].rstrip().endswith("run.sh tomoset/job.yaml")
+    assert lines[1] == " " * 39 + "do it; after an interruption, go on"
+
+
 def test_only_the_first_rank_speaks(ran, capsys, monkeypatch):
     for name, value in torch_set(1, 2).items():
         monkeypatch.setenv(name, value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -47,3 +48,11 @@ def test_a_young_stage_is_told_of_sooner_than_every_ten_seconds() -> None:
         while 30.0 not in told and time.monotonic() < deadline:
             time.sleep(0.05)
         assert told[-1] == 30.0
+
+
+def test_a_log_on_a_full_disk_makes_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    log.start_logging(rank=0, file=Path("/dev/full"))
+    log.info("epoch 1")
+    log.start_logging(rank=0)
+    assert capfd.readouterr().err.splitlines()[0].endswith(" I epoch 1")
+    assert "Traceback" not in capfd.readouterr().err

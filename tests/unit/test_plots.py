@@ -158,39 +158,40 @@ def test_resolution_is_where_two_shells_in_a_row_are_below_the_threshold(
     assert curve(*fsc).resolution_angstrom(0.5) == pytest.approx(expected)
 
 
-def test_the_loss_figure_draws_total_measured_and_wedge_part_of_each_epoch_on_a_logarithmic_axis() -> None:
+def test_the_loss_figure_draws_total_measured_and_wedge_part_of_each_epoch_on_axes_that_show_the_course() -> None:
     lines = [
         {"kind": "epoch", "epoch": n, "loss": 3.0 / n, "loss_measured": 2.0 / n, "loss_wedge": 1.0 / n}
         for n in (1, 2, 4)
     ]
-    axes = loss_figure([*lines, {"kind": "preview", "epoch": 9, "loss": 99}]).axes[0]
-    drawn = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    figure = loss_figure([*lines, {"kind": "preview", "epoch": 9, "loss": 99}])
+    drawn = {axes.get_title(loc="left"): axes.lines[0].get_xydata().tolist() for axes in figure.axes}
     loss, noise, filling = drawn
     assert drawn[loss] == [[1, 3], [2, 1.5], [4, 0.75]]
     assert drawn[filling] == [[1, 1], [2, 0.5], [4, 0.25]]
     assert [loss.split(":")[0], noise.split(": ")[1], filling.split(": ")[1]] == ["loss", "noise removal", "filling it"]
-    assert axes.get_yscale() == "log"
+    for axes, scale in zip(figure.axes, (3, 2, 1), strict=True):  # from the second epoch on, with a margin
+        assert axes.get_ylim() == pytest.approx((scale * 0.225, scale * 0.525))
 
 
 def test_the_loss_of_held_out_cubes_is_drawn_dashed_in_the_colours_of_that_of_the_others() -> None:
     keys = ("loss", "loss_measured", "loss_wedge")
     lines = [{"kind": "epoch", "epoch": n} | {f"{p}{k}": 1 / n for k in keys for p in ("", "val_")} for n in (1, 2)]
-    drawn = loss_figure(lines).axes[0].lines
-    styles = [(line.get_linestyle(), line.get_color()) for line in drawn]
-    assert [style for style, _ in styles] == ["-"] * 3 + ["--"] * 3
-    assert [colour for _, colour in styles[:3]] == [colour for _, colour in styles[3:]]
-    assert "dashed: the same, of cubes that are never trained on" in [line.get_label() for line in drawn]
+    figure = loss_figure(lines)
+    for axes in figure.axes:
+        solid, dashed = axes.lines
+        assert (solid.get_linestyle(), dashed.get_linestyle()) == ("-", "--")
+        assert solid.get_color() == dashed.get_color()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["training cubes", "held-out cubes"]
 
 
 def test_the_loss_of_noise2noise_has_no_parts() -> None:
     lines = [{"kind": "epoch", "epoch": n, "loss": 1 / n, "loss_measured": 1 / n, "loss_wedge": 0.0} for n in (1, 2)]
-    assert [line.get_label() for line in loss_figure(lines).axes[0].lines] == ["loss: what training makes small"]
+    assert [axes.get_title(loc="left") for axes in loss_figure(lines).axes] == ["loss: what training makes small"]
 
 
-def test_a_loss_that_is_zero_or_no_number_is_drawn_on_a_linear_axis_without_it() -> None:
+def test_a_loss_that_is_no_number_is_left_out() -> None:
     lines = [{"kind": "epoch", "epoch": n, "loss": loss} for n, loss in ((1, 1.0), (2, math.nan), (3, 0.0))]
     axes = loss_figure(lines).axes[0]
-    assert axes.get_yscale() == "linear"
     assert axes.lines[0].get_xydata().tolist() == [[1, 1], [3, 0]]
 
 
@@ -219,11 +220,11 @@ def test_a_figure_of_slices_has_a_row_for_each_volume_and_in_the_spectra_the_bor
     picture = decoded((tmp_path / "p.png").read_bytes())[..., :3].astype(int)
     height, width = picture.shape[:2]
     middles = (
-        picture[row - 40 : row + 40, width // 8 - 60 : width // 8 + 60] for row in (height // 4, 3 * height // 4)
+        picture[row - 40 : row + 40, width // 6 - 60 : width // 6 + 60] for row in (height // 4, 3 * height // 4)
     )
     upper, lower = (patch.std() for patch in middles)
-    assert upper > 40
+    assert upper > 25
     assert lower == 0
     orange = np.abs(picture - (217, 115, 13)).max(axis=2) < 30
-    assert orange[:, 3 * width // 4 :].sum() > 200
-    assert not orange[:, : width // 2].any()
+    assert orange[:, 2 * width // 3 :].sum() > 200
+    assert not orange[:, : 3 * width // 5].any()

@@ -122,6 +122,8 @@ def test_the_top_says_whether_training_has_converged(
     assert findings(page)["Training"].startswith(begins)
     assert f'<div class="{state}"><dt>Training</dt>' in page.source
     assert "Held-out cubes: predicted halves (same network, not independent)" in page.text
+    assert ("--epochs 100" in page.text) == (state == "caution")
+    assert "More epochs of" not in page.text or page.source.index("What next") < page.source.index("With what")
 
 
 def test_without_held_out_cubes_nobody_can_tell_whether_training_has_converged(tmp_path: Path) -> None:

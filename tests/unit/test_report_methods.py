@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def judged(name: str, *, share: float = math.nan, limit_angstrom: float = math.i
     told = {region: Verdict("good", "", "", limit_angstrom) for region in ("measured region", "missing wedge")}
     nothing = ShellCurve(np.zeros(1), np.zeros(1))
     return Judged(name, SHAPE, 10.0, (-50.0, 60.0), True, "corrected", {"raw": {"measured": nothing}},
-                  Judgement(told, share, {}), {})  # fmt: skip
+                  Judgement(told, share, {}), {}, 3.0)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_the_numbers_of_the_job_are_in_the_text(folder: Path) -> None:
     text = " ".join(made.paragraphs)
     for expected in (
         "isonet2 0.1.0, which follows IsoNet and IsoNet2 [1, 2], on PyTorch 2.13.0 [3].",
-        "2 tomograms of 16 × 24 × 20 voxels (z × y × x) at 10 Å per voxel, from tilts of −50° to 60°, each as two half",
+        "2 tomograms of 16 × 24 × 20 voxels (z × y × x) at 10 Å per voxel, from tilts of −50° to 60° in steps of 3°,",
         "(strength 1, falloff 0.7, high-pass to 0.02 of Nyquist)",
         "kept 38.1 to 39.3 % of the voxels",
         "unet-tiny: a 3-D U-Net",
@@ -67,7 +68,7 @@ def test_the_numbers_of_the_job_are_in_the_text(folder: Path) -> None:
         "learning rate 0.001, falling to 1e-06",
         "the mean squared error over measured Fourier components, those inside the artificial wedge weighted by 2",
         "Another 15 cubes were held out",
-        "reached 85.2 to 86.8 % of the Fourier shell correlation",
+        "was, on average over the shells, 85.2 to 86.8 % of the square root of that of the two half maps",
         "agreed (FSC 0.5) up to 31 Å in 1 of 2 tomograms",
         "The correlation with the known truth went from 0.42 to 0.82, inside the missing wedge from 0.18 to 0.62",
     ):
@@ -105,6 +106,28 @@ def test_what_was_used_is_cited_and_nothing_else(
     made = text_of(folder, {"method": method}, [judged("t1"), judged("t2")], {}, **{stage: settings})
     assert set(made.references) == {REFERENCES[key] for key in ALWAYS | cited}
     assert ("artificial wedge" in made.paragraphs[1]) == (stage == "refine")
+
+
+@pytest.mark.parametrize(
+    ("firsts", "said"),
+    [
+        ((-50.0, -51.0), "tilts of −50° to 60° and −51° to 60° in steps of 3°"),
+        ((-50.0, -51.0, -52.0, -55.0), "tilts of −55 to −50° up to 60° in steps of 3°"),
+    ],
+)
+def test_tomograms_of_several_tilt_ranges_name_them(firsts: tuple[float, ...], said: str, folder: Path) -> None:
+    tomograms = [replace(judged(f"t{n}"), tilts_deg=(first, 60.0)) for n, first in enumerate(firsts)]
+    assert said in text_of(folder, {}, tomograms, {}, refine={}).paragraphs[0]
+
+
+@pytest.mark.parametrize("mode", [None, "network"])
+def test_what_was_done_about_the_ctf_is_said(mode: str | None, tmp_path: Path) -> None:
+    put_records(tmp_path)
+    put_metrics(tmp_path / "isonet_maps")
+    said = (
+        "CTF was left as it was" in text_of(tmp_path, {}, [judged("t1")], {}, refine={"CTF_mode": mode}).paragraphs[1]
+    )
+    assert said == (mode is None)
 
 
 def test_a_network_from_elsewhere_is_said_to_be_one(tmp_path: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -96,6 +98,16 @@ def test_the_state_of_a_run_is_told_from_its_files_and_by_the_exit_code(
     printed = capsys.readouterr()
     assert json.loads(printed.out)["state"] == state
     assert printed.err == (f"isonet2: {found.sentence}\n" if code else "")
+
+
+def test_a_run_that_had_no_room_to_tell_its_end_is_lost_for_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at.told(at.job(tmp_path) / PROGRESS, silent_s=60, process=at.NOBODY)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
+    found = read_status(tmp_path)
+    assert found.state == "lost"
+    assert found.sentence.endswith(": the disk is full: make room; the same command goes on")
 
 
 def test_progress_and_the_time_left_are_those_of_this_start(tmp_path: Path) -> None:

@@ -153,15 +153,18 @@ def test_what_is_invented_only_beyond_100_angstrom_is_supported_up_to_there(know
     assert verdict.state == "caution"
     assert verdict.limit_angstrom == pytest.approx(100, rel=0.15)
     assert verdict.headline == f"Supported only up to {verdict.limit_angstrom:.3g} Å"
-    assert f"along z beyond {verdict.limit_angstrom:.3g} Å is not to be interpreted" in verdict.sentence
+    assert f"along z finer than {verdict.limit_angstrom:.3g} Å is not to be interpreted" in verdict.sentence
+    assert f": up to {verdict.limit_angstrom:.3g} Å, two networks" in verdict.sentence
 
 
 def test_no_detail_is_supported_beyond_what_the_data_hold(known: Known) -> None:
     """Two predictions that are the same to Nyquist, from halves that agree up to 100 Å."""
     k = frequencies(known.truth.shape).square().sum(-1).sqrt() / 15
     halves = [filtered(half, (k < 1 / 100).float()) + noise(seed, half) for seed, half in enumerate(known.halves)]
-    verdict = judged((halves[0], halves[1]), (known.truth, known.truth), TWO).verdicts["missing wedge"]
-    assert verdict.limit_angstrom == pytest.approx(100, rel=0.15)
+    for origin in (ONE, TWO):
+        verdict = judged((halves[0], halves[1]), (known.truth, known.truth), origin).verdicts["missing wedge"]
+        assert verdict.limit_angstrom == pytest.approx(100, rel=0.15)
+        assert f"as far as the raw halves have signal, {verdict.limit_angstrom:.3g} Å" in verdict.sentence
 
 
 def test_two_networks_that_saw_the_same_noise_tell_nothing(known: Known) -> None:

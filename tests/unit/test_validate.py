@@ -199,10 +199,15 @@ def test_many_equal_mistakes_do_not_fill_the_screen():
 def test_room_on_the_disk_is_counted_without_what_is_there_already(monkeypatch):
     tomogram("even/t1.mrc")
     tomogram("odd/t1.mrc")
-    needed = plan_of(HALVES + TRAINING).cache_bytes + 3 * 40 * 48 * 56 * 4
+    plan = plan_of(HALVES + TRAINING)
+    needed = plan.training_bytes + plan.cache_bytes + 3 * 40 * 48 * 56 * 4
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(10**12, 0, needed - 1))
     [mistake] = mistakes(HALVES + TRAINING)
-    assert mistake.startswith("corrected_tomos: 0.7 GB are needed on this disk and 0.7 GB are free: make room")
+    size = f"{needed / 1e6:.1f} MB"
+    assert mistake.startswith(f"corrected_tomos: {size} are needed on this disk and {size} are free: make room")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(10**12, 0, 400_000))
+    assert " and 0.4 MB are free" in mistakes(HALVES + TRAINING)[0]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(10**12, 0, needed - 1))
     Path("cache/some").mkdir(parents=True)
     Path("cache/some/shard.h5").write_bytes(bytes(1000))
     assert plan_of(HALVES + TRAINING).tomograms == 1

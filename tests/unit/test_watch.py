@@ -149,7 +149,7 @@ def test_elsewhere_than_on_a_terminal_each_change_is_a_line(
         sleep(0.11)  # until the next look
 
     monkeypatch.setattr("isonet2.stages.watch.time.sleep", look)
-    assert main(["watch", str(tmp_path), "--every", "0.1"]) == 0
+    assert main(["watch", str(tmp_path), "--every", "0.1"]) == 75
     lines = [re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in capsys.readouterr().out.splitlines()]
     assert lines == [
         "refine: 51 %",
@@ -157,6 +157,29 @@ def test_elsewhere_than_on_a_terminal_each_change_is_a_line(
         "refine: 65 %; refine: epoch 2 of 50, loss 0.2500, held-out cubes 0.1250",
         "stopped; refine: epoch 2 of 50, loss 0.2500, held-out cubes 0.1250; stopped (SIGTERM)",
     ]
+
+
+def test_where_no_run_has_begun_it_says_what_it_waits_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def leave(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("isonet2.stages.watch.time.sleep", leave)
+    assert main(["watch", str(at.job(tmp_path))]) == 0
+    assert capsys.readouterr().out[9:] == "waits for a run to begin here; Ctrl-C ends this\n"
+
+
+def test_why_a_run_failed_is_shown_whole_and_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sentence = " ".join(f"word{n}" for n in range(60))
+    at.told(at.job(tmp_path) / PROGRESS, ended=True)
+    at.verdict(tmp_path, f"64\n{sentence}\n\n")
+    for verb in ("status", "watch"):
+        assert main([verb, str(tmp_path)]) == 1
+        shown = capsys.readouterr()
+        assert " ".join((shown.out + shown.err).split()).count(sentence) == 1
+    whole = " ".join(line.strip() for line in page(read_status(tmp_path), Look(40))[1:])
+    assert sentence in whole
 
 
 class Terminal:
@@ -218,7 +241,7 @@ def test_a_terminal_is_drawn_anew_at_its_size_and_given_back(end: signal.Signals
         else:
             terminal.process.send_signal(end)
         rest = terminal.read("\x1b[?1049l")
-        assert terminal.process.wait(30) == 0
+        assert terminal.process.wait(30) == (1 if end is None else 0)
         if end is None:  # what was seen last stays
             rest += terminal.said if "  rank 1" in rest else terminal.read("  rank 1")
     assert len(second) <= 12 < len(first) <= 30
