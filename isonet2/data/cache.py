@@ -80,22 +80,22 @@ class Shard:
 
 def cache_key(sources: list[Source], settings: CacheSettings, *, verify: bool) -> str:
     """16 hexadecimal digits of everything that the cubes depend on; `verify` hashes every byte of the inputs."""
-    content = {
-        "format": FORMAT,
-        "settings": asdict(settings),
-        "tomograms": [
-            {
-                "files": [fingerprint(path, whole=verify) for path in source.files],
-                "masked": source.mask is not None,
-                "placed": source.coordinates is not None,
-                "number": source.number,
-                "rows": source.rows,
-                "tilts": source.tilts_deg,
-                "optics": astuple(source.optics),
-            }
-            for source in sources
-        ],
-    }
+    tomograms = [
+        {
+            "files": [fingerprint(path, whole=verify) for path in source.files],
+            "masked": source.mask is not None,
+            "placed": source.coordinates is not None,
+            "number": source.number,
+            "rows": source.rows,
+            "tilts": source.tilts_deg,
+            "optics": astuple(source.optics),
+        }
+        for source in sources
+    ]
+    return _digest({"format": FORMAT, "settings": asdict(settings), "tomograms": tomograms})
+
+
+def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -225,8 +225,7 @@ def _sha256(path: Path) -> str:
 
 def write_index(folder: Path, key: str, settings: CacheSettings, shards: list[dict[str, Any]]) -> None:
     """Say that the cache is whole, and what it holds."""
-    index = {"format": FORMAT, "key": key, **asdict(settings), "shards": shards}
-    write_sealed(folder / "index.json", index)
+    write_sealed(folder / "index.json", {"format": FORMAT, "key": key, **asdict(settings), "shards": shards})
 
 
 def read_index(folder: Path) -> dict[str, Any] | None:
@@ -265,14 +264,12 @@ class CubeCache:
     @property
     def content(self) -> str:
         """The same for the same cubes, wherever and from whichever copies of the tomograms they were cut."""
-        digests = [shard["sha256"] for shard in self.shards]
-        return hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:16]
+        return _digest([shard["sha256"] for shard in self.shards])
 
     @property
     def acquisition(self) -> str:
         """The same for the same tilts and optics."""
-        taken = [[shard["tilts_deg"], shard["optics"]] for shard in self.shards]
-        return hashlib.sha256(json.dumps(taken, sort_keys=True).encode()).hexdigest()[:16]
+        return _digest([[shard["tilts_deg"], shard["optics"]] for shard in self.shards])
 
     def read(self, sample: int, *, with_mask: bool) -> tuple[list[npt.NDArray[np.float32]], dict[str, Any]]:
         """Cube number `sample`: half 1 and half 2, or the one map, and, if asked for, the mask, each float32 (p, p, p);
